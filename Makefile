@@ -1,0 +1,36 @@
+.DEFAULT_GOAL := help
+.PHONY: help test check tools demo bench dist chart dashboards fmt clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## Everything that CI checks; installs the test tools first
+	@scripts/test
+
+check: ## The fast part: formatting, lints, unit tests
+	@scripts/test --fast
+
+tools: ## Install the test tools into a cache
+	@scripts/tools
+
+demo: ## Exporter, Prometheus and Alertmanager with invented users, until Ctrl-C
+	@scripts/demo
+
+bench: ## Benchmarks
+	@benches/run
+
+dist: ## Everything of a release that can be built here, into dist/
+	@scripts/dist
+
+chart: ## Copy rules and dashboards into the Helm chart
+	@scripts/chart
+
+dashboards: ## Write the Grafana dashboards anew
+	@scripts/dashboards
+
+fmt: ## Format the Rust code
+	@cargo fmt
+
+clean: ## Remove what was built (the tools stay in their cache)
+	@cargo clean
+	@rm -rf dist
