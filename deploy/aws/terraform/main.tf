@@ -1,0 +1,15 @@
+resource "aws_iam_role" "this" {
+  name                 = var.name
+  description          = "Read-only role of iam-key-exporter."
+  assume_role_policy   = local.trust
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = local.policies
+
+  name   = each.key
+  role   = aws_iam_role.this.id
+  policy = each.value
+}
