@@ -1,0 +1,149 @@
+{{- define "iam-key-exporter.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "iam-key-exporter.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "iam-key-exporter.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "iam-key-exporter.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{- /* Selectors cannot be changed by an upgrade: nothing that users set goes in here but the names. The component
+       keeps the pod of `helm test` out of the Service and the NetworkPolicy. */}}
+{{- define "iam-key-exporter.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "iam-key-exporter.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: exporter
+{{- end }}
+
+{{- define "iam-key-exporter.testSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "iam-key-exporter.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
+{{- /* Labels of an object: (dict "root" $ "extra" <labels of the values> "component" <default: exporter>). A merge, so that a
+       label which is set twice is written once. */}}
+{{- define "iam-key-exporter.labels" -}}
+{{- $component := dict "app.kubernetes.io/component" (.component | default "exporter") }}
+{{- $selector := merge $component (include "iam-key-exporter.selectorLabels" .root | fromYaml) }}
+{{- $standard := dict
+      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+      "app.kubernetes.io/version" (.root.Chart.AppVersion | toString)
+      "app.kubernetes.io/managed-by" .root.Release.Service }}
+{{- merge $selector (.extra | default dict) .root.Values.commonLabels $standard | toYaml }}
+{{- end }}
+
+{{- /* The port at which the Service's name answers: a headless one leads to the pods themselves. */}}
+{{- define "iam-key-exporter.servicePort" -}}
+{{- ternary .Values.containerPort .Values.service.port (eq .Values.service.clusterIP "None") }}
+{{- end }}
+
+{{- define "iam-key-exporter.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "iam-key-exporter.fullname" .) }}
+{{- else }}
+{{- .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{- define "iam-key-exporter.image" -}}
+{{- $registry := .Values.global.imageRegistry | default .Values.image.registry }}
+{{- $name := ternary (printf "%s/%s" $registry .Values.image.repository) .Values.image.repository (ne $registry "") }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $name .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "iam-key-exporter.imagePullSecrets" -}}
+{{- with concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "iam-key-exporter.config" -}}
+{{- toYaml .Values.config }}
+{{- end }}
+
+{{- define "iam-key-exporter.configKey" -}}
+{{- ternary .Values.existingConfigSecret.key "config.yaml" (ne .Values.existingConfigSecret.name "") }}
+{{- end }}
+
+{{- /* Changes when the configuration does, so that the pods are replaced. A Secret of the user's can be read only when Helm
+       talks to a cluster; `helm template` sees none, and then its name alone counts. */}}
+{{- define "iam-key-exporter.configChecksum" -}}
+{{- $secret := .Values.existingConfigSecret }}
+{{- if $secret.name }}
+{{- $found := lookup "v1" "Secret" (include "iam-key-exporter.namespace" .) $secret.name }}
+{{- if and $found (not (hasKey ($found.data | default dict) $secret.key)) }}
+{{- fail (printf "existingConfigSecret: the Secret %q has no key %q" $secret.name $secret.key) }}
+{{- end }}
+{{- dig "data" $secret.key $secret.name $found | sha256sum }}
+{{- else }}
+{{- include "iam-key-exporter.config" . | sha256sum }}
+{{- end }}
+{{- end }}
+
+{{- /* What ServiceMonitor and PodMonitor say alike about the endpoint: (dict "monitor" <values>). The job is the same
+       whatever release and Service are called: alerts and dashboards select by it. */}}
+{{- define "iam-key-exporter.endpoint" -}}
+port: metrics
+path: /metrics
+{{- with .monitor.interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .monitor.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+honorLabels: {{ .monitor.honorLabels }}
+relabelings:
+  - targetLabel: job
+    replacement: iam-key-exporter
+  {{- with .monitor.relabelings }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .monitor.metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* ... and about targets and limits: (dict "root" $ "monitor" <values>). */}}
+{{- define "iam-key-exporter.monitor" -}}
+namespaceSelector:
+  matchNames:
+    - {{ include "iam-key-exporter.namespace" .root }}
+selector:
+  matchLabels:
+    {{- include "iam-key-exporter.selectorLabels" .root | nindent 4 }}
+{{- range $limit := list "sampleLimit" "targetLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
+{{- with get $.monitor $limit }}
+{{ $limit }}: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .monitor.podTargetLabels }}
+podTargetLabels:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* (dict "root" $ "path" <files/dashboards/NAME.json>) */}}
+{{- define "iam-key-exporter.dashboardName" -}}
+{{- printf "%s-%s" (include "iam-key-exporter.fullname" .root) (base .path | trimSuffix ".json") | trunc 253 | trimSuffix "-" }}
+{{- end }}
