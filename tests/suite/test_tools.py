@@ -290,7 +290,7 @@ def test_a_dependency_under_another_licence_is_refused(tmp_path, licence, code, 
         own = licence if name != "outer" else "Apache-2.0"
         head = f'[package]\nname = "{package.name}"\nversion = "1.0.0"\nedition = "2024"\nlicense = "{own}"\n'
         (package / "Cargo.toml").write_text(head + rest)
-    command = [TOOLS.bin("cargo-deny"), "--offline", "check", "--config", ROOT / "deny.toml", "licenses"]
+    command = [TOOLS.bin("cargo-deny"), "--offline", "--config", ROOT / "deny.toml", "check", "licenses"]
     result = run(*command, cwd=tmp_path / "outer")
     assert word in result.stdout + result.stderr
     assert result.returncode == code
