@@ -1,0 +1,219 @@
+"""Expressions and panels about facts of AWS that more than one dashboard shows.
+
+Two replicas of the exporter report the same account, so every expression first takes the maximum over the replicas
+(`max by (account_id, ...)`) and only then adds up. What has no samples now stays absent: nothing here turns it into 0.
+"""
+
+import grafana as g
+
+ACCOUNT = 'job=~"$job", account_id=~"$account_id"'
+USER = ACCOUNT + ', user_name=~"$user_name"'
+DAY = 86400
+
+RULES = {  # rule: text, colour
+    "multiple_active_keys": ("More than one active key", g.RED),
+    "key_age": ("Old key", g.ORANGE),
+    "unused_key": ("Unused key", g.YELLOW),
+    "root_access_key": ("Root has a key", g.PURPLE),
+}
+STATUSES = {
+    "compliant": ("Compliant", g.GREEN),
+    "rotating": ("Rotating", g.BLUE),
+    "exempt": ("Exempt", g.PURPLE),
+    "unknown": ("Unknown", g.GREY),
+    "violation": ("In violation", g.RED),
+}
+RUNBOOKS = {"multiple_active_keys": "IamKeyMultipleActive", "key_age": "IamKeyTooOld", "unused_key": "IamKeyUnused"}
+RUNBOOK_URL = "https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/runbooks/"
+CONSOLES = {"aws|": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+
+RULE_COLORS = {text: color for text, color in RULES.values()}
+RULE_MAPPING = g.text_of({rule: text for rule, (text, _) in RULES.items()})
+# A breach of more than a day is critical in the alerts, too.
+DAYS_IN_VIOLATION = g.steps((1, g.RED), base=g.ORANGE)
+KEY_AGES = g.steps((60, g.YELLOW), (90, g.RED))
+RATIO = g.steps((0.9, g.ORANGE), (0.98, g.YELLOW), (1, g.GREEN), base=g.RED)
+
+
+def violations(rule, by="account_id"):
+    return f'max by ({by}) (aws_iam_access_key_violations{{{ACCOUNT}, rule="{rule}"}})'
+
+
+def users(status=""):
+    matcher = f', status=~"{status}"' if status else ""
+    return f"max by (account_id, status) (aws_iam_users{{{ACCOUNT}{matcher}}})"
+
+
+def known_names(labels="account_name"):
+    """One series an account, even in the moment in which two replicas disagree about its name."""
+    return f"topk by (account_id) (1, max by (account_id, {labels}) (aws_iam_account_info{{{ACCOUNT}}}))"
+
+
+def named(expr, labels="account_name"):
+    return f"({expr}) * on (account_id) group_left ({labels}) {known_names(labels)}"
+
+
+def called(expr):
+    """Adds the label `account`: the account's name, or its ID where it has none."""
+    expr = f'label_replace({named(expr)}, "account", "$1", "account_id", "(.*)")'
+    return f'label_replace({expr}, "account", "$1", "account_name", "(.+)")'
+
+
+def since(rules, scope=ACCOUNT):
+    return f'min by (account_id, user_name, rule) (aws_iam_user_violation_since_timestamp_seconds{{{scope}, rule=~"{rules}"}})'
+
+
+def active_keys_created(scope=ACCOUNT):
+    """When each active key was created: the product is 0 for inactive ones."""
+    return (
+        f"(max by (account_id, user_name, key) (aws_iam_access_key_created_timestamp_seconds{{{scope}}}"
+        f" * aws_iam_access_key_active{{{scope}}}) > 0)"
+    )
+
+
+def active_keys_last_used(scope=ACCOUNT):
+    return (
+        f"(max by (account_id, user_name, key) (aws_iam_access_key_last_used_timestamp_seconds{{{scope}}}"
+        f" * aws_iam_access_key_active{{{scope}}}) > 0)"
+    )
+
+
+def console_host(expr):
+    """Adds the label `console`: the AWS console of the account's partition."""
+    for partition, host in CONSOLES.items():
+        expr = f'label_replace({expr}, "console", "{host}", "partition", "{partition}")'
+    return expr
+
+
+def runbook_page(expr):
+    for rule, page in RUNBOOKS.items():
+        expr = f'label_replace({expr}, "runbook", "{page}", "rule", "{rule}")'
+    return expr
+
+
+CONSOLE_LINK = g.link(
+    "Security credentials of this user in the AWS console (sign in to the account first)",
+    "https://${__data.fields.console}/iam/home#/users/details/${__data.fields.user_name:percentencode}?section=security_credentials",
+    blank=True,
+)
+ACCOUNT_LINK = g.to_dashboard(g.DRILLDOWN, "Drill down into this account", account_id="${__data.fields.account_id}")
+USER_LINK = g.to_dashboard(
+    g.DRILLDOWN, "Drill down into this user", account_id="${__data.fields.account_id}", user_name="${__data.fields.user_name:percentencode}",
+)
+DATE = "time:YYYY-MM-DD HH:mm"
+COLORED_TEXT = {"type": "color-text"}
+ANY_TO = lambda text: [{"type": "regex", "options": {"pattern": ".+", "result": {"index": 0, "text": text}}}]
+
+
+def account_columns(width=None):
+    return [
+        g.column("account_name", "Account", width, links=[ACCOUNT_LINK]),
+        g.column("account_id", "Account ID", 118, links=[ACCOUNT_LINK]),
+    ]
+
+
+def console_column():
+    return g.column("console", "AWS", 88, mappings=ANY_TO("Console ↗"), links=[CONSOLE_LINK])
+
+
+def days_column(field, title, thresholds, width=95):
+    return g.column(field, title, width, unit="suffix: d", decimals=0, thresholds=thresholds, custom__cellOptions=COLORED_TEXT, custom__align="right")
+
+
+def number_column(field, title, thresholds=None, width=90):
+    colored = {"thresholds": thresholds, "custom__cellOptions": COLORED_TEXT} if thresholds else {}
+    return g.column(field, title, width, unit="locale", custom__align="right", **colored)
+
+
+def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=g.COLUMNS):
+    """Users in violation: one line a user and rule. The other queries add columns to the lines of the first."""
+    begun = since(rules, scope)
+    ages = f"(time() - {active_keys_created(scope)}) / {DAY}"
+    of_user = lambda expr: f"{begun} * 0 + on (account_id, user_name) group_left () {expr}"
+    owner = f'topk by (account_id, user_name) (1, max by (account_id, user_name, tag_owner) (aws_iam_user_info{{{scope}, tag_owner!=""}}))'
+    targets = [
+        g.rows(runbook_page(console_host(named(f"{begun} * 1000", "account_name, partition")))),
+        g.rows(f"(time() - {begun}) / {DAY}"),
+        g.rows(of_user(f"max by (account_id, user_name) (aws_iam_user_active_access_keys{{{scope}}})")),
+        g.rows(of_user(f"min by (account_id, user_name) ({ages})")),
+        g.rows(of_user(f"max by (account_id, user_name) ({ages})")),
+        g.rows(f"{begun} * on (account_id, user_name) group_left (tag_owner) {owner}"),
+    ]
+    several = "|" in rules
+    columns = [
+        *account_columns(), g.column("user_name", "User", links=[USER_LINK]), g.column("tag_owner", "Owner", 125),
+        g.column("rule", "Rule", 105, mappings=RULE_MAPPING) if several else g.hidden("rule"),
+        g.column("Value #A", "Since", 138, unit=DATE),
+        days_column("Value #B", "For", DAYS_IN_VIOLATION, 75),
+        number_column("Value #C", "Active keys", g.steps((2, g.RED), base="text"), 90),
+        days_column("Value #D", "Newest key", KEY_AGES), days_column("Value #E", "Oldest key", KEY_AGES),
+        console_column(),
+        g.column("runbook", "What to do", 98, mappings=ANY_TO("Runbook ↗"), links=[g.link("How to fix it", RUNBOOK_URL + "${__value.raw}.md", blank=True)]),
+        g.hidden("partition"), g.hidden("Value #F"),
+    ]
+    order = ("account_name", "account_id", "user_name", "tag_owner", "rule", "Value #A", "Value #B", "Value #C", "Value #D", "Value #E", "console", "runbook")
+    return g.table(title, description, targets, columns, width=width, no_value=no_value, sort=("For", True), order=order)
+
+
+def accounts_table(title, description):
+    by_account = lambda expr: f"sum by (account_id) ({expr})"
+    targets = [
+        g.rows(f"max by (account_id, account_name, collector) (aws_iam_account_info{{{ACCOUNT}}})"),
+        g.rows(by_account(users())),
+        *(g.rows(violations(rule)) for rule in RULES),
+        g.rows(by_account(users("unknown"))),
+        g.rows(f"{by_account(users('compliant|rotating|exempt'))} / ({by_account(users())} > 0)"),
+        g.rows(f"max by (account_id) (iam_key_exporter_account_up{{{ACCOUNT}}})"),
+        g.rows(f"time() - max by (account_id) (iam_key_exporter_account_facts_timestamp_seconds{{{ACCOUNT}}})"),
+    ]
+    bad = g.steps((1, g.RED), base="text")
+    columns = [
+        *account_columns(), g.column("collector", "Collector", 80), g.hidden("Value #A"), number_column("Value #B", "Users", width=75),
+        number_column("Value #C", "More than one", bad, 125), number_column("Value #D", "Old", g.steps((1, g.ORANGE), base="text")),
+        number_column("Value #E", "Unused", g.steps((1, g.YELLOW), base="text")), number_column("Value #F", "Root keys", bad),
+        number_column("Value #G", "Unknown", g.steps((1, g.YELLOW), base="text")),
+        g.column("Value #H", "Compliance", 150, unit="percentunit", min=0, max=1, decimals=1, thresholds=RATIO,
+                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
+        g.column("Value #I", "Last check", 90, mappings=g.text_of({"0": ("Failed", g.RED), "1": ("OK", g.GREEN)}), custom__cellOptions=COLORED_TEXT, custom__align="left"),
+        g.column("Value #J", "Age of facts", 105, unit="s", decimals=0, custom__align="right",
+                 thresholds=g.steps((5 * 3600, g.ORANGE), base="text"), custom__cellOptions=COLORED_TEXT),
+    ]
+    order = ("account_name", "account_id", "collector", *(f"Value #{ref}" for ref in "BCDEFGHIJ"))
+    return g.table(title, description, targets, columns, no_value="No account is known", sort=("More than one", True), order=order)
+
+
+def violations_graph(width, by_rule=True):
+    return g.graph(
+        "Violations over time",
+        "Users in violation of each rule (for root keys: accounts), exempt and rotating ones not counted. A gap means that nothing was known.",
+        [g.series(f"sum({violations(rule)})", text) for rule, (text, _) in RULES.items()],
+        width=width, step=True, colors=RULE_COLORS, no_value="Nothing known in this time range",
+        defaults={"decimals": 0},
+    )
+
+
+def users_graph(width):
+    return g.graph(
+        "Users by status over time",
+        "All IAM users by status. Rotating: in breach, within the grace period. Exempt: by the configuration. Unknown: the keys could not be read.",
+        [g.series(f'sum({users(status)})', text) for status, (text, _) in reversed(STATUSES.items())],
+        width=width, stack=True, step=True, colors={text: color for text, color in STATUSES.values()}, no_value="Nothing known in this time range",
+        defaults={"decimals": 0},
+    )
+
+
+VARIABLES = [
+    g.variable("job", "Job", 'label_values({__name__=~"aws_iam_users|iam_key_exporter_build_info"}, job)', "Jobs of Prometheus that scrape the exporter."),
+    g.variable(
+        "account_id", "Account",
+        # Accounts of the last day, so that the choice survives an outage; those without a good check have no name yet.
+        'query_result(label_join(max by (account_id, account_name) (last_over_time(aws_iam_account_info{job=~"$job"}[1d])) or on (account_id)'
+        ' max by (account_id) (last_over_time(iam_key_exporter_account_up{job=~"$job"}[1d])), "text", " ", "account_name", "account_id"))',
+        "AWS accounts, by name and ID.", sort=5, regex='/account_id="(?<value>[^"]+)".*text="\\s*(?<text>[^"]+)"/',
+    ),
+]
+USER_VARIABLE = g.variable(
+    "user_name", "User",
+    'label_values({__name__=~"aws_iam_user_active_access_keys|aws_iam_user_violation_since_timestamp_seconds", ' + ACCOUNT + "}, user_name)",
+    "IAM users of the chosen accounts; choose an account first where there are many.",
+)
