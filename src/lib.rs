@@ -1,0 +1,38 @@
+//! A Prometheus exporter that keeps checking the IAM users of an AWS account for more than one active access key.
+//!
+//! The way of the data:
+//!
+//! ```text
+//! source -> model::Inventory -> policy::evaluate -> state::Snapshot -> exposition::Page -> http
+//! (AWS,     (facts)             (verdicts)          (last good)        (bytes, plain      (copies
+//!  file)                                                                and gzip)          pointers)
+//! ```
+//!
+//! Rooms, from the inside out; a room imports only those above it in this list:
+//!
+//! * [`model`]: neutral facts. Pure.
+//! * [`policy`]: rules, exemptions, verdicts, advice. A rule is one file and one line in [`policy::RULES`]. Pure.
+//! * [`state`]: the last good facts and the verdicts on them. Pure.
+//! * [`report`]: what `check` prints. Pure.
+//! * [`aws`]: clients, identity, pacing, request counting, errors of the SDK.
+//! * [`source`]: collectors, behind [`source::Source`]: live, credential report, file, demo.
+//! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
+//!   [`exposition::exporter`] the metrics about the exporter itself.
+//! * [`schedule`]: when to check and when to judge again.
+//! * [`http`]: accept loop, routes, the page for people.
+//! * [`cli`]: what was typed. [`config`]: what it means, with the file. [`telemetry`]: logging.
+//! * [`app`]: puts everything together.
+
+pub mod app;
+pub mod aws;
+pub mod cli;
+pub mod config;
+pub mod exposition;
+pub mod http;
+pub mod model;
+pub mod policy;
+pub mod report;
+pub mod schedule;
+pub mod source;
+pub mod state;
+pub mod telemetry;

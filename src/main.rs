@@ -1,1 +1,94 @@
-fn main(){}
+//! Parses, starts logging, dispatches, and turns the result into an exit code.
+
+use iam_key_exporter::app::{self, CheckError, Verdict};
+use iam_key_exporter::cli::{self, Action, CheckArgs, ServeArgs, VerifyArgs};
+use iam_key_exporter::config::{self, Config, ConfigError, Typed};
+use iam_key_exporter::source::inventory_file;
+use iam_key_exporter::{http, telemetry};
+use std::io::Write;
+use std::process::ExitCode;
+
+const VIOLATIONS: u8 = 1;
+const USAGE: u8 = 2;
+const COULD_NOT_FIND_OUT: u8 = 3;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    match cli::parse().command {
+        Action::Serve(args) => serve(&args).await,
+        Action::Check(args) => check(&args).await,
+        Action::VerifyConfig(args) => verify_config(&args),
+        Action::Healthcheck(args) => healthcheck(args.url.as_deref()).await,
+        Action::InventorySchema => print((inventory_file::schema() + "\n").as_bytes()),
+        Action::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut cli::command(), "iam-key-exporter", &mut out);
+            print(&out)
+        }
+        Action::Man => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(cli::command()).render(&mut out).expect("writing to memory does not fail");
+            print(&out)
+        }
+    }
+}
+
+async fn serve(args: &ServeArgs) -> ExitCode {
+    let typed = Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) };
+    let config = match load(typed) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match app::serve(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(USAGE, &error),
+    }
+}
+
+async fn check(args: &CheckArgs) -> ExitCode {
+    let config = match load(Typed { common: &args.common, schedule: None, web: None }) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match app::check(&config, &args.output).await {
+        Ok(Verdict::Compliant) => ExitCode::SUCCESS,
+        Ok(Verdict::Violations) => ExitCode::from(VIOLATIONS),
+        Ok(Verdict::Incomplete) => ExitCode::from(COULD_NOT_FIND_OUT),
+        Err(error @ (CheckError::NoSuchUser(_) | CheckError::Output { .. })) => fail(USAGE, &error),
+        Err(error) => fail(COULD_NOT_FIND_OUT, &error),
+    }
+}
+
+fn verify_config(args: &VerifyArgs) -> ExitCode {
+    let typed = Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) };
+    match load(typed).and_then(|_| config::effective(typed).map_err(|e| fail(USAGE, &e))) {
+        Ok(effective) => print(effective.to_yaml().as_bytes()),
+        Err(code) => code,
+    }
+}
+
+async fn healthcheck(url: Option<&str>) -> ExitCode {
+    match http::client::status(url.unwrap_or("http://127.0.0.1:19674/-/healthy")).await {
+        Ok(status) if status.is_success() => ExitCode::SUCCESS,
+        Ok(status) => fail(1, &format!("unhealthy: {status}")),
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn load(typed: Typed<'_>) -> Result<Config, ExitCode> {
+    let config = Config::load(typed).map_err(|e: ConfigError| fail(USAGE, &e))?;
+    telemetry::init(config.log);
+    Ok(config)
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("iam-key-exporter: {error}");
+    ExitCode::from(code)
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().lock().write_all(bytes) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => fail(COULD_NOT_FIND_OUT, &e),
+        _ => ExitCode::SUCCESS,
+    }
+}

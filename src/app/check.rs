@@ -1,0 +1,111 @@
+//! `check`: one pass, then a result on standard output or in a file.
+
+use super::progress::Bar;
+use super::source;
+use crate::cli::{ColorChoice, OutputArgs, OutputForm};
+use crate::config::Config;
+use crate::model::Timestamp;
+use crate::policy::Status;
+use crate::report::{Report, csv, json, prometheus, table};
+use crate::schedule::too_long;
+use crate::source::{Request, SourceError};
+use crate::state::Snapshot;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Compliant,
+    Violations,
+    /// Only a part could be read.
+    Incomplete,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    #[error("{0} ({reason})", reason = .0.reason())]
+    Source(#[from] SourceError),
+    #[error("--user: {0}")]
+    NoSuchUser(SourceError),
+    #[error("--output-file: cannot write {path}: {source}")]
+    Output { path: String, source: std::io::Error },
+    #[error("cannot write to standard output: {0}")]
+    Stdout(std::io::Error),
+}
+
+/// Checks once and writes the result.
+///
+/// # Errors
+/// When nothing could be found out, or the result could not be written; then no facts were written either.
+pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
+    let source = source(config, Arc::new(())).await;
+    let bar = Arc::new(Bar::new());
+    let deadline = Instant::now() + config.timeout;
+    let request =
+        Request { previous: None, only_user: output.user.clone(), deadline, progress: Arc::clone(&bar) as Arc<_> };
+    let collected = timeout_at(deadline, source.collect(&request)).await;
+    bar.clear();
+    let inventory = match collected.unwrap_or_else(|_| Err(too_long(config.timeout))) {
+        Err(error @ SourceError::NoSuchUser(_)) => return Err(CheckError::NoSuchUser(error)),
+        other => other?,
+    };
+    let now = Timestamp::now();
+    let snapshot = Snapshot::new(Arc::new(config.policy.clone())).with_facts(inventory, now);
+    let Some(facts) = snapshot.accounts.values().next() else { unreachable!("its facts were just put in") };
+    let report = Report { snapshot: &snapshot, facts, now, key_ids: config.metrics.access_key_id };
+    let bytes = match output.output {
+        OutputForm::Table => table::render(&report, look(output)).into_bytes(),
+        OutputForm::Json => json::render(&report).into_bytes(),
+        OutputForm::Csv => csv::render(&report).into_bytes(),
+        OutputForm::Prometheus => prometheus::render(&report, &config.metrics),
+    };
+    write(&bytes, output.output_file.as_deref())?;
+    Ok(if facts.evaluation.count(Status::Unknown) > 0 {
+        Verdict::Incomplete
+    } else if facts.evaluation.violations().next().is_some() {
+        Verdict::Violations
+    } else {
+        Verdict::Compliant
+    })
+}
+
+fn look(output: &OutputArgs) -> table::Look {
+    let terminal = output.output_file.is_none() && std::io::stdout().is_terminal();
+    let color = match output.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            terminal && anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+        }
+    };
+    let width = if terminal { terminal_size::terminal_size().map(|(width, _)| width.0) } else { None };
+    table::Look { color, width }
+}
+
+fn write(bytes: &[u8], file: Option<&Path>) -> Result<(), CheckError> {
+    match file {
+        Some(path) => write_atomically(bytes, path)
+            .map_err(|source| CheckError::Output { path: path.display().to_string(), source }),
+        None => match std::io::stdout().lock().write_all(bytes) {
+            // Whoever read has seen enough: `check | head`.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(CheckError::Stdout),
+        },
+    }
+}
+
+/// A reader sees the old file or the new one, never a part: node_exporter reads whenever it likes.
+fn write_atomically(bytes: &[u8], path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // node_exporter takes files that end in .prom only, so that a temporary one is not seen.
+    let mut file = tempfile::Builder::new().prefix(".iam-key-exporter").suffix(".tmp").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    // Others read it: node_exporter runs as a user of its own.
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! From flags, environment and file to a configuration that holds.
+//!
+//! Precedence: flag, environment, file, default. What was typed is turned into the file's own shape, so that there is
+//! one list of settings, and one that can be printed.
+
+pub mod file;
+
+use crate::aws;
+use crate::cli::{CollectorChoice, CommonArgs, LogArgs, LogFormat, LogLevel, ScheduleArgs, UserSelection, WebArgs};
+use crate::exposition;
+use crate::policy::Policy;
+use crate::source::{demo, live};
+use file::{AccountSection, AwsSection, CheckSection, CollectSection, FileConfig, InputSection, LogSection};
+use file::{MetricsSection, WebSection};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A configuration that holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub input: Input,
+    pub account_name: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub aws: aws::Settings,
+    pub live: live::Options,
+    pub metrics: exposition::Options,
+    pub web: Web,
+    pub log: Log,
+    pub policy: Policy,
+    /// The file, for reading it again.
+    pub file: Option<PathBuf>,
+}
+
+/// Where facts come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Demo,
+    Aws { collector: CollectorChoice, report_above: u32 },
+    CredentialReport(PathBuf),
+    Inventory(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    pub listen_addresses: Vec<String>,
+    pub max_connections: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("--config.file: cannot read {path}: {message}")]
+    Unreadable { path: String, message: String },
+    #[error("{path}: {message}")]
+    File { path: String, message: String },
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// What was typed, whichever command it was.
+#[derive(Clone, Copy)]
+pub struct Typed<'a> {
+    pub common: &'a CommonArgs,
+    pub schedule: Option<&'a ScheduleArgs>,
+    pub web: Option<&'a WebArgs>,
+}
+
+impl Config {
+    /// Reads the file, if one is named, and puts everything together.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file's line and column, or the flags that contradict each other.
+    pub fn load(typed: Typed<'_>) -> Result<Config, ConfigError> {
+        let input = &typed.common.input;
+        validate(input.demo.unwrap_or(false), input.config_file.clone(), &effective(typed)?)
+    }
+}
+
+/// The policy of the file alone, for reading it again while running.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn read_policy(path: &Path) -> Result<Policy, ConfigError> {
+    Ok(read(path)?.policy())
+}
+
+/// Every setting with the value that is in effect, in the shape of the file.
+///
+/// # Errors
+/// When the file cannot be read or is wrong.
+pub fn effective(typed: Typed<'_>) -> Result<FileConfig, ConfigError> {
+    let demo = typed.common.input.demo.unwrap_or(false);
+    let file = match &typed.common.input.config_file {
+        Some(path) => read(path)?,
+        None if demo => FileConfig::parse(demo::CONFIG).expect("the embedded configuration is tested"),
+        None => FileConfig::default(),
+    };
+    let said = from_flags(typed);
+    check_conflicts(demo, typed, &file)?;
+    // A flag that names one input takes the place of another one in the file.
+    let file =
+        if said.input == InputSection::default() { file } else { FileConfig { input: said.input.clone(), ..file } };
+    Ok(said.or(file).or_defaults(demo))
+}
+
+fn read(path: &Path) -> Result<FileConfig, ConfigError> {
+    let path_text = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::Unreadable { path: path_text.clone(), message: e.to_string() })?;
+    FileConfig::parse(&text).map_err(|message| ConfigError::File { path: path_text, message })
+}
+
+fn from_flags(typed: Typed<'_>) -> FileConfig {
+    let CommonArgs { input, check, aws, metrics, log } = typed.common;
+    FileConfig {
+        collector: input.collector,
+        collector_report_above: input.report_above,
+        input: InputSection { credential_report: input.credential_report.clone(), inventory: input.inventory.clone() },
+        account: AccountSection { name: input.account_name.clone() },
+        check: CheckSection { interval: typed.schedule.and_then(|s| s.interval), timeout: check.timeout },
+        collect: CollectSection { last_used: check.last_used, tags: check.tags.clone() },
+        aws: AwsSection {
+            region: aws.region.clone(),
+            profile: aws.profile.clone(),
+            max_requests_per_second: aws.max_requests_per_second,
+            concurrency: aws.concurrency,
+        },
+        metrics: MetricsSection {
+            users: metrics.users,
+            user_info: metrics.user_info,
+            access_key_id: metrics.access_key_id,
+        },
+        web: WebSection {
+            listen_address: typed.web.and_then(|w| w.listen_address.clone()),
+            max_connections: typed.web.and_then(|w| w.max_connections),
+        },
+        log: LogSection { level: log.level, format: log.format },
+        ..FileConfig::default()
+    }
+}
+
+fn check_conflicts(demo: bool, typed: Typed<'_>, file: &FileConfig) -> Result<(), ConfigError> {
+    let input = &typed.common.input;
+    let both = |a: &str, b: &str| {
+        Err(ConfigError::Conflict(format!(
+            "{a} and {b} contradict each other: facts come from one place; leave one out"
+        )))
+    };
+    if input.credential_report.is_some() && input.inventory.is_some() {
+        return both("--input.credential-report", "--input.inventory");
+    }
+    if file.input.credential_report.is_some() && file.input.inventory.is_some() {
+        return both("input.credential_report", "input.inventory");
+    }
+    if demo {
+        for (said, name) in [
+            (input.credential_report.is_some(), "--input.credential-report"),
+            (input.inventory.is_some(), "--input.inventory"),
+            (input.collector.is_some(), "--collector"),
+        ] {
+            if said {
+                return both("--demo", name);
+            }
+        }
+    }
+    if let Some(collector @ (CollectorChoice::Live | CollectorChoice::Report)) = input.collector
+        && (input.credential_report.is_some() || input.inventory.is_some())
+    {
+        return both(&format!("--collector={collector:?}").to_lowercase(), "--input.*");
+    }
+    Ok(())
+}
+
+impl FileConfig {
+    fn or_defaults(self, demo: bool) -> FileConfig {
+        let (policy, exemptions) = (self.policy, self.exemptions.clone());
+        let interval = if demo { demo::CHECK_INTERVAL } else { Duration::from_secs(300) };
+        self.or(FileConfig {
+            collector: Some(CollectorChoice::Auto),
+            collector_report_above: Some(500),
+            check: CheckSection { interval: Some(interval), timeout: Some(Duration::from_secs(600)) },
+            collect: CollectSection { last_used: Some(false), tags: Some(Vec::new()) },
+            aws: AwsSection { max_requests_per_second: Some(10.0), concurrency: Some(8), ..AwsSection::default() },
+            metrics: MetricsSection {
+                users: Some(UserSelection::All),
+                user_info: Some(false),
+                access_key_id: Some(false),
+            },
+            web: WebSection { listen_address: Some(vec![":19674".into()]), max_connections: Some(128) },
+            log: LogSection { level: Some(LogLevel::Info), format: Some(LogFormat::Text) },
+            policy,
+            exemptions,
+            ..FileConfig::default()
+        })
+    }
+}
+
+/// Everything is there after `or_defaults`; what can still be wrong is what values mean together.
+fn validate(demo: bool, file: Option<PathBuf>, all: &FileConfig) -> Result<Config, ConfigError> {
+    const FILLED: &str = "or_defaults fills it in";
+    let input = match (demo, &all.input.credential_report, &all.input.inventory) {
+        (true, _, _) => Input::Demo,
+        (_, Some(path), _) => Input::CredentialReport(path.clone()),
+        (_, _, Some(path)) => Input::Inventory(path.clone()),
+        _ => Input::Aws {
+            collector: all.collector.expect(FILLED),
+            report_above: all.collector_report_above.expect(FILLED),
+        },
+    };
+    let tags = all.collect.tags.clone().expect(FILLED);
+    if tags.iter().any(|t| t.trim().is_empty()) {
+        return Err(ConfigError::Conflict("--collect.tags: a tag's name is empty".into()));
+    }
+    let listen_addresses = all.web.listen_address.clone().expect(FILLED);
+    for address in &listen_addresses {
+        if !is_listen_address(address) {
+            return Err(ConfigError::Conflict(format!(
+                "--web.listen-address: {address:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674"
+            )));
+        }
+    }
+    Ok(Config {
+        input,
+        account_name: all.account.name.clone().unwrap_or_default(),
+        interval: all.check.interval.expect(FILLED),
+        timeout: all.check.timeout.expect(FILLED),
+        aws: aws::Settings {
+            region: all.aws.region.clone(),
+            profile: all.aws.profile.clone(),
+            max_requests_per_second: all.aws.max_requests_per_second.expect(FILLED),
+            concurrency: all.aws.concurrency.expect(FILLED).into(),
+        },
+        live: live::Options { last_used: all.collect.last_used.expect(FILLED), tags: tags.clone() },
+        metrics: exposition::Options {
+            users: all.metrics.users.expect(FILLED).into(),
+            user_info: all.metrics.user_info.expect(FILLED) || !tags.is_empty(),
+            tags,
+            access_key_id: all.metrics.access_key_id.expect(FILLED),
+        },
+        web: Web { listen_addresses, max_connections: all.web.max_connections.expect(FILLED).into() },
+        log: log(all.log.level, all.log.format),
+        policy: all.policy(),
+        file,
+    })
+}
+
+fn is_listen_address(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        port.parse::<u16>().is_ok() && (bracketed || !host.contains(':'))
+    })
+}
+
+fn log(level: Option<LogLevel>, format: Option<LogFormat>) -> Log {
+    Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Text) }
+}
+
+/// Logging as far as flags tell, for errors before the configuration holds.
+pub fn early_log(args: &LogArgs) -> Log {
+    log(args.level, args.format)
+}
+
+impl From<UserSelection> for exposition::Users {
+    fn from(selection: UserSelection) -> Self {
+        match selection {
+            UserSelection::All => exposition::Users::All,
+            UserSelection::Keyed => exposition::Users::Keyed,
+            UserSelection::Violating => exposition::Users::Violating,
+            UserSelection::None => exposition::Users::None,
+        }
+    }
+}

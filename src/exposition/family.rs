@@ -1,0 +1,119 @@
+//! Writes samples in Prometheus' text format 0.0.4.
+
+/// One metric family's samples in the making.
+pub struct Samples<'a> {
+    out: &'a mut Vec<u8>,
+    name: &'static str,
+}
+
+/// A label set, escaped and ready to be copied.
+#[derive(Debug, Default, Clone)]
+pub struct Labels(Vec<u8>);
+
+impl Labels {
+    /// In the given order; the text format asks for none.
+    pub fn new(pairs: &[(&str, &str)]) -> Self {
+        let mut labels = Labels::default();
+        for (name, value) in pairs {
+            labels.push(name, value);
+        }
+        labels
+    }
+
+    pub fn push(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push(b',');
+        }
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"=\"");
+        escape_into(&mut self.0, value);
+        self.0.push(b'"');
+    }
+
+    /// Forgets everything beyond this length, taken from [`Labels::len`].
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> Samples<'a> {
+    pub fn new(out: &'a mut Vec<u8>, name: &'static str) -> Self {
+        Samples { out, name }
+    }
+
+    pub fn add(&mut self, labels: &Labels, value: i64) {
+        self.out.extend_from_slice(self.name.as_bytes());
+        if !labels.is_empty() {
+            self.out.push(b'{');
+            self.out.extend_from_slice(&labels.0);
+            self.out.push(b'}');
+        }
+        self.out.push(b' ');
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out.push(b'\n');
+    }
+}
+
+/// `# HELP` and `# TYPE` of a gauge; every fact is one.
+pub fn header(name: &str, help: &str) -> Vec<u8> {
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n").into_bytes()
+}
+
+/// Label values escape backslash, quotation mark and line feed, nothing else.
+fn escape_into(out: &mut Vec<u8>, value: &str) {
+    for byte in value.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_text_is_what_the_prometheus_crate_would_have_written(
+            values in proptest::collection::btree_map(any::<String>(), -(1_i64 << 52)..(1_i64 << 52), 1..20),
+            account in any::<String>(),
+        ) {
+            let gauge = IntGaugeVec::new(Opts::new("some_metric", "Some help."), &["account_id", "user_name"]).unwrap();
+            let registry = Registry::new();
+            registry.register(Box::new(gauge.clone())).unwrap();
+            let mut ours = header("some_metric", "Some help.");
+            let mut samples = Samples::new(&mut ours, "some_metric");
+            for (user, value) in &values {
+                gauge.with_label_values(&[account.as_str(), user.as_str()]).set(*value);
+                samples.add(&Labels::new(&[("account_id", &account), ("user_name", user)]), *value);
+            }
+            let mut theirs = Vec::new();
+            TextEncoder::new().encode(&registry.gather(), &mut theirs).unwrap();
+            prop_assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+        }
+    }
+
+    #[test]
+    fn truncating_gives_the_shorter_set_back() {
+        let mut labels = Labels::new(&[("a", "1")]);
+        let len = labels.len();
+        labels.push("b", "2");
+        labels.truncate(len);
+        let mut out = Vec::new();
+        Samples::new(&mut out, "m").add(&labels, 1);
+        assert_eq!(out, b"m{a=\"1\"} 1\n");
+    }
+}

@@ -1,0 +1,191 @@
+//! The page that a scrape gets, in pieces: plain, and as parts of one gzip member.
+
+use super::Options;
+use super::families::{FAMILIES, Family, Write};
+use super::family::{Samples, header};
+use crate::state::{AccountFacts, Snapshot};
+use bytes::Bytes;
+use flate2::{Compress, Compression, FlushCompress};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A stretch of the page. The compressed form ends at a byte boundary and refers to nothing before itself, so that
+/// pieces can be put together in any order.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    plain: Bytes,
+    deflated: Bytes,
+    crc: crc32fast::Hasher,
+}
+
+impl Piece {
+    fn new(plain: Vec<u8>) -> Self {
+        Piece { deflated: deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
+    }
+}
+
+/// The facts of a snapshot, encoded.
+#[derive(Debug, Default)]
+pub struct Page {
+    pieces: Vec<Arc<Piece>>,
+    plain_len: usize,
+    deflated_len: usize,
+}
+
+/// RFC 1952: magic, deflate, no name, no time, no hint, unknown system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// An empty, final block of fixed Huffman codes.
+const LAST_BLOCK: [u8; 2] = [3, 0];
+
+impl Page {
+    fn new(pieces: Vec<Arc<Piece>>) -> Self {
+        let plain_len = pieces.iter().map(|p| p.plain.len()).sum();
+        let deflated_len = pieces.iter().map(|p| p.deflated.len()).sum();
+        Page { pieces, plain_len, deflated_len }
+    }
+
+    /// Size of the facts, without the exporter's own metrics: plain, compressed.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.plain_len, self.deflated_len)
+    }
+
+    /// The page as plain text, `tail` (the exporter's own metrics) at its end.
+    pub fn plain(&self, tail: Vec<u8>) -> Vec<Bytes> {
+        self.pieces.iter().map(|p| p.plain.clone()).chain([tail.into()]).collect()
+    }
+
+    /// The page as one gzip member, `tail` at its end.
+    pub fn gzip(&self, tail: &[u8]) -> Vec<Bytes> {
+        let mut crc = crc32fast::Hasher::new();
+        let mut out = Vec::with_capacity(self.pieces.len() + 2);
+        out.push(Bytes::from_static(&GZIP_HEADER));
+        for piece in &self.pieces {
+            crc.combine(&piece.crc);
+            out.push(piece.deflated.clone());
+        }
+        crc.combine(&crc_of(tail));
+        let mut end = deflate(tail);
+        end.extend_from_slice(&LAST_BLOCK);
+        end.extend_from_slice(&crc.finalize().to_le_bytes());
+        // RFC 1952 wants the length modulo 2^32.
+        end.extend_from_slice(&((self.plain_len + tail.len()) as u32).to_le_bytes());
+        out.push(end.into());
+        out
+    }
+}
+
+fn crc_of(bytes: &[u8]) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(bytes);
+    crc
+}
+
+/// Raw deflate up to a full flush: byte-aligned, and with no reference backwards.
+fn deflate(plain: &[u8]) -> Vec<u8> {
+    let mut compress = Compress::new(Compression::new(5), false);
+    let mut out = Vec::with_capacity(plain.len() / 8 + 64);
+    loop {
+        let consumed = usize::try_from(compress.total_in()).expect("a piece is in memory");
+        compress
+            .compress_vec(&plain[consumed..], &mut out, FlushCompress::Full)
+            .expect("compressing memory to memory does not fail");
+        // A flush is complete when it leaves room.
+        if compress.total_in() as usize == plain.len() && out.len() < out.capacity() {
+            return out;
+        }
+        out.reserve(out.capacity().max(64));
+    }
+}
+
+/// Encodes snapshots, keeping pieces whose facts have not changed.
+pub struct Encoder {
+    options: Options,
+    headers: Vec<Arc<Piece>>,
+    /// By account: the facts that were encoded, and a piece per family of accounts.
+    accounts: HashMap<String, (Arc<AccountFacts>, Vec<Arc<Piece>>)>,
+}
+
+impl Encoder {
+    pub fn new(options: Options) -> Self {
+        let headers = FAMILIES.iter().map(|f| Arc::new(Piece::new(header(f.name, f.help)))).collect();
+        Encoder { options, headers, accounts: HashMap::new() }
+    }
+
+    /// The page of a snapshot. Families without a sample are left out.
+    pub fn encode(&mut self, snapshot: &Snapshot) -> Page {
+        self.accounts.retain(|id, _| snapshot.accounts.contains_key(id));
+        for (id, facts) in &snapshot.accounts {
+            if self.accounts.get(id).is_none_or(|(old, _)| !Arc::ptr_eq(old, facts)) {
+                let pieces = account_texts(facts, &self.options).map(|text| Arc::new(Piece::new(text))).collect();
+                self.accounts.insert(id.clone(), (Arc::clone(facts), pieces));
+            }
+        }
+        let mut pieces = Vec::new();
+        for (index, family) in FAMILIES.iter().enumerate() {
+            let first = pieces.len();
+            pieces.push(Arc::clone(&self.headers[index]));
+            match family.samples {
+                Write::Account(_) => pieces.extend(
+                    snapshot
+                        .accounts
+                        .keys()
+                        .map(|id| Arc::clone(&self.accounts[id].1[index]))
+                        .filter(|p| !p.plain.is_empty()),
+                ),
+                Write::Whole(_) if snapshot.accounts.is_empty() => {}
+                Write::Whole(write) => {
+                    let mut text = Vec::new();
+                    write(snapshot, &mut Samples::new(&mut text, family.name));
+                    if !text.is_empty() {
+                        pieces.push(Arc::new(Piece::new(text)));
+                    }
+                }
+            }
+            if pieces.len() == first + 1 {
+                pieces.pop();
+            }
+        }
+        Page::new(pieces)
+    }
+}
+
+/// One text per family; empty for families of the whole.
+pub fn account_texts<'a>(facts: &'a AccountFacts, options: &'a Options) -> impl Iterator<Item = Vec<u8>> + 'a {
+    FAMILIES.iter().map(|family: &Family| {
+        let mut text = Vec::new();
+        if let Write::Account(write) = family.samples {
+            write(facts, options, &mut Samples::new(&mut text, family.name));
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use proptest::prelude::*;
+    use std::io::Read;
+
+    fn page(texts: &[Vec<u8>]) -> Page {
+        Page::new(texts.iter().map(|t| Arc::new(Piece::new(t.clone()))).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn gzip_is_one_member_that_holds_the_plain_page(
+            texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..6),
+            tail in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let page = page(&texts);
+            let plain: Vec<u8> = page.plain(tail.clone()).concat();
+            let gzip: Vec<u8> = page.gzip(&tail).concat();
+            let mut unpacked = Vec::new();
+            // GzDecoder reads exactly one member, and checks its sums.
+            let mut decoder = GzDecoder::new(&gzip[..]);
+            decoder.read_to_end(&mut unpacked).unwrap();
+            prop_assert_eq!(&unpacked, &plain);
+            prop_assert!(decoder.into_inner().is_empty(), "something follows the member");
+        }
+    }
+}

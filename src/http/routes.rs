@@ -1,0 +1,150 @@
+//! Routes, all of them:
+//!
+//! * `GET /metrics`: facts and the exporter's own metrics, Prometheus text format 0.0.4, plain or gzip;
+//! * `GET /`: a page for people;
+//! * `GET /-/healthy`, `/livez`: 200 while the process serves;
+//! * `GET /-/ready`, `/readyz`: 200 from the first complete check on, 503 before;
+//! * `POST /-/reload` (or PUT): reads the configuration file again; 200, or 500 with what is wrong.
+//!
+//! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404.
+
+use super::body::Pieces;
+use super::{Site, encoding, landing};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub async fn respond<B>(site: &Site, request: Request<B>) -> Response<Pieces> {
+    let (method, path) = (request.method(), request.uri().path());
+    let reads = method == Method::GET || method == Method::HEAD;
+    let mut response = match path {
+        "/-/reload" if method == Method::POST || method == Method::PUT => reload(site).await,
+        "/-/reload" => not_allowed("POST, PUT"),
+        "/metrics" | "/" | "/-/healthy" | "/livez" | "/-/ready" | "/readyz" if !reads => not_allowed("GET, HEAD"),
+        "/metrics" => metrics(site, request.headers()),
+        "/" => answer(StatusCode::OK, HTML, landing::page(&site.status())),
+        "/-/healthy" | "/livez" => text(StatusCode::OK, "healthy"),
+        "/-/ready" | "/readyz" if site.is_ready() => text(StatusCode::OK, "ready"),
+        "/-/ready" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: no check has been completed yet"),
+        _ => text(StatusCode::NOT_FOUND, "not found; there are /metrics, /, /-/healthy, /-/ready and /-/reload"),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn metrics(site: &Site, headers: &HeaderMap) -> Response<Pieces> {
+    let page = site.page();
+    let tail = site.metrics.text();
+    let accepted =
+        headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
+    let gzip = encoding::wants_gzip(&accepted);
+    let pieces = if gzip { page.gzip(&tail) } else { page.plain(tail) };
+    let mut response = Response::new(Pieces::from(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+async fn reload(site: &Site) -> Response<Pieces> {
+    let (reply, answer) = oneshot::channel();
+    if site.reload.send(reply).await.is_err() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
+    }
+    match answer.await {
+        Ok(Ok(())) => text(StatusCode::OK, "reloaded"),
+        Ok(Err(message)) => text(StatusCode::INTERNAL_SERVER_ERROR, &message),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+    }
+}
+
+fn not_allowed(allow: &'static str) -> Response<Pieces> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("method not allowed; use {allow}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn text(status: StatusCode, line: &str) -> Response<Pieces> {
+    answer(status, TEXT, format!("{line}\n"))
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Pieces> {
+    let mut response = Response::new(Pieces::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::exporter::ExporterMetrics;
+    use http_body_util::BodyExt;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+
+    fn site() -> Site {
+        let (reload, _) = mpsc::channel(1);
+        Site::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), reload)
+    }
+
+    async fn ask(site: &Site, method: &str, path: &str) -> Response<Pieces> {
+        respond(site, Request::builder().method(method).uri(path).body(()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn every_route_answers_its_methods_and_no_other() {
+        let site = site();
+        for (method, path, status) in [
+            ("GET", "/metrics", 200),
+            ("HEAD", "/metrics", 200),
+            ("GET", "/metrics?name=x", 200),
+            ("GET", "/", 200),
+            ("GET", "/-/healthy", 200),
+            ("GET", "/livez", 200),
+            ("GET", "/-/ready", 503),
+            ("GET", "/readyz", 503),
+            ("POST", "/metrics", 405),
+            ("DELETE", "/livez", 405),
+            ("GET", "/-/reload", 405),
+            ("POST", "/-/reload", 503),
+            ("GET", "/metrics/", 404),
+            ("POST", "/nowhere", 404),
+        ] {
+            let response = ask(&site, method, path).await;
+            assert_eq!(response.status(), status, "{method} {path}");
+            assert_eq!(response.headers().contains_key(ALLOW), status == 405, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ready_comes_with_the_first_success_and_stays() {
+        let site = site();
+        site.update(|s| s.last_success = Some(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(ask(&site, "GET", "/readyz").await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn gzip_is_said_and_plain_is_the_default() {
+        let site = site();
+        let request = Request::builder().uri("/metrics").header("accept-encoding", "gzip").body(()).unwrap();
+        let response = respond(&site, request).await;
+        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body[..2], [0x1f, 0x8b]);
+
+        let response = ask(&site, "GET", "/metrics").await;
+        assert!(!response.headers().contains_key(CONTENT_ENCODING));
+        assert_eq!(response.headers()[CONTENT_TYPE], EXPOSITION);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.starts_with(b"# HELP"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Exemptions: who may break which rule, why, and until when.
+
+use super::Rule;
+use crate::model::{Account, Timestamp};
+use wildmatch::WildMatch;
+
+/// One exemption of the configuration. It always has a reason and an end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemption {
+    /// User name or ARN, with `*` and `?`; compared without regard to case, as IAM's names are.
+    pub user: String,
+    /// The twelve digits; every account when absent.
+    pub account: Option<String>,
+    /// Every rule when absent.
+    pub rule: Option<&'static Rule>,
+    pub reason: String,
+    /// The first moment at which it no longer holds.
+    pub expires: Timestamp,
+    pattern: WildMatch,
+}
+
+/// What became of an exemption in an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExemptionState {
+    /// It holds, and exempts at least one finding.
+    Used,
+    /// Its time is over: it exempts nobody.
+    Expired,
+    /// It holds, but there is no finding that it would exempt.
+    Unmatched,
+}
+
+impl ExemptionState {
+    pub const ALL: [ExemptionState; 3] = [ExemptionState::Used, ExemptionState::Expired, ExemptionState::Unmatched];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExemptionState::Used => "used",
+            ExemptionState::Expired => "expired",
+            ExemptionState::Unmatched => "unmatched",
+        }
+    }
+}
+
+impl Exemption {
+    pub fn new(
+        user: String,
+        account: Option<String>,
+        rule: Option<&'static Rule>,
+        reason: String,
+        expires: Timestamp,
+    ) -> Self {
+        let pattern = WildMatch::new_case_insensitive(&user);
+        Exemption { user, account, rule, reason, expires, pattern }
+    }
+
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires <= now
+    }
+
+    /// Whether it speaks of this user and rule, expired or not.
+    pub fn covers(&self, account: &Account, user_name: &str, user_arn: &str, rule: &Rule) -> bool {
+        self.account.as_deref().is_none_or(|id| id == account.id)
+            && self.rule.is_none_or(|r| r == rule)
+            && (self.pattern.matches(user_name) || self.pattern.matches(user_arn))
+    }
+
+    /// Its state, given whether it exempted anything.
+    pub fn state(&self, used: bool, now: Timestamp) -> ExemptionState {
+        match (self.expired(now), used) {
+            (true, _) => ExemptionState::Expired,
+            (false, true) => ExemptionState::Used,
+            (false, false) => ExemptionState::Unmatched,
+        }
+    }
+}

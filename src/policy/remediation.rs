@@ -1,0 +1,74 @@
+//! Which key to keep and which to deactivate. Advice for people; nothing here acts.
+
+use super::after;
+use crate::model::{AccessKey, LastUsed, Timestamp};
+use std::time::Duration;
+
+/// What to do about a finding. Keys are numbered from 1 in the order of creation, as in the label `key`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advice {
+    pub keep: Vec<usize>,
+    pub deactivate: Vec<usize>,
+    /// Why, and what to see to first; one line.
+    pub reason: String,
+}
+
+/// Keeps the `limit` best active keys: younger than `max_age` if one is, then used most recently, then newest.
+pub(super) fn keep_best(keys: &[AccessKey], limit: usize, max_age: Duration, now: Timestamp) -> Advice {
+    let young = |k: &AccessKey| k.created.is_some_and(|c| after(c, max_age) > now);
+    let mut active: Vec<(usize, &AccessKey)> = numbered_active(keys).collect();
+    active.sort_by_key(|(_, k)| std::cmp::Reverse((young(k), used(k), k.created)));
+    let (kept, rest) = active.split_at(limit.min(active.len()));
+    let Some(&(_, best)) = kept.first() else { return Advice::default() };
+
+    let reason = match (best.last_used, rest.iter().map(|(_, k)| used(k)).max()) {
+        (LastUsed::At(mine), Some(Some(other))) if other > mine => {
+            "the kept key is within the age limit, but the other one was used more recently: move what uses it first"
+        }
+        (LastUsed::At(_), _) if young(best) => "the kept key was used most recently and is within the age limit",
+        (LastUsed::At(_), _) => "the kept key was used most recently; it is past the age limit, so rotate it next",
+        (LastUsed::Never, Some(Some(_))) => {
+            "the kept key is within the age limit but was never used: move the application to it first"
+        }
+        (LastUsed::Never, _) => "no key was ever used: the newest is kept",
+        (LastUsed::Unknown, _) => "last use is not known, so the newest is kept: check what uses the other one first",
+    };
+    Advice { keep: numbers(kept), deactivate: numbers(rest), reason: reason.into() }
+}
+
+pub(super) fn rotate_old(keys: &[AccessKey], max_age: Duration, now: Timestamp) -> Advice {
+    let (old, young): (Vec<_>, Vec<_>) =
+        numbered_active(keys).partition(|(_, k)| k.created.is_some_and(|c| after(c, max_age) <= now));
+    let reason = if young.is_empty() {
+        "create a new key, move the application to it, then deactivate the old one"
+    } else {
+        "move the application to the younger key, then deactivate the old one"
+    };
+    Advice { keep: numbers(&young), deactivate: numbers(&old), reason: reason.into() }
+}
+
+pub(super) fn deactivate_unused(keys: &[AccessKey], is_unused: impl Fn(&AccessKey) -> bool) -> Advice {
+    let (unused, in_use): (Vec<_>, Vec<_>) = numbered_active(keys).partition(|(_, k)| is_unused(k));
+    Advice {
+        keep: numbers(&in_use),
+        deactivate: numbers(&unused),
+        reason: "nothing has used it for longer than the limit: deactivate it, delete it when nobody misses it".into(),
+    }
+}
+
+fn numbered_active(keys: &[AccessKey]) -> impl Iterator<Item = (usize, &AccessKey)> {
+    keys.iter().enumerate().map(|(i, k)| (i + 1, k)).filter(|(_, k)| k.is_active())
+}
+
+fn numbers(keys: &[(usize, &AccessKey)]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = keys.iter().map(|(n, _)| *n).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn used(key: &AccessKey) -> Option<Timestamp> {
+    match key.last_used {
+        LastUsed::At(at) => Some(at),
+        LastUsed::Never | LastUsed::Unknown => None,
+    }
+}

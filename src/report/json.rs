@@ -1,0 +1,151 @@
+//! JSON: everything, for programs.
+
+use super::{Report, last_used};
+use crate::model::{LastUsed, Timestamp, User};
+use crate::policy::{Finding, FindingState, Status};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    account: Account<'a>,
+    collector: &'static str,
+    checked_at: Timestamp,
+    facts_at: Timestamp,
+    summary: Summary,
+    root: Root<'a>,
+    users: Vec<UserEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Account<'a> {
+    id: &'a str,
+    name: &'a str,
+    partition: &'a str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    users: BTreeMap<&'static str, u64>,
+    /// Null: cannot be judged with the facts at hand.
+    violations: BTreeMap<&'static str, Option<u64>>,
+}
+
+#[derive(Serialize)]
+struct Root<'a> {
+    /// Null: not known.
+    active_access_keys: Option<u32>,
+    findings: Vec<FindingEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct UserEntry<'a> {
+    name: &'a str,
+    arn: &'a str,
+    status: &'static str,
+    observed_at: Timestamp,
+    /// Null: not known.
+    active_access_keys: Option<usize>,
+    access_keys: Option<Vec<KeyEntry<'a>>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<&'a str, &'a str>,
+    findings: Vec<FindingEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeyEntry<'a> {
+    key: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    status: &'static str,
+    created: Option<Timestamp>,
+    /// Null: never, or not known; `never_used` tells.
+    last_used: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    never_used: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct FindingEntry<'a> {
+    rule: &'static str,
+    state: &'static str,
+    since: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tolerated_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exemption_reason: Option<&'a str>,
+    keep: &'a [usize],
+    deactivate: &'a [usize],
+    advice: &'a str,
+    /// True: found on what was last known; the user could not be read this time.
+    last_known: bool,
+}
+
+pub fn render(report: &Report<'_>) -> String {
+    let inventory = &report.facts.inventory;
+    let evaluation = &report.facts.evaluation;
+    let document = Document {
+        account: Account {
+            id: &inventory.account.id,
+            name: &inventory.account.name,
+            partition: &inventory.account.partition,
+        },
+        collector: inventory.collector.as_str(),
+        checked_at: report.now,
+        facts_at: inventory.facts_at,
+        summary: Summary {
+            users: Status::ALL.iter().map(|s| (s.as_str(), evaluation.count(*s))).collect(),
+            violations: evaluation.totals.iter().map(|t| (t.rule.name, t.violations)).collect(),
+        },
+        root: Root {
+            active_access_keys: inventory.root_active_keys,
+            findings: report.root_findings().map(|f| finding(report, f)).collect(),
+        },
+        users: report.users().map(|(u, status, findings)| user(report, u, status, &findings)).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&document).expect("strings, numbers and dates serialize");
+    text.push('\n');
+    text
+}
+
+fn user<'a>(report: &Report<'a>, user: &'a User, status: Status, findings: &[&'a Finding]) -> UserEntry<'a> {
+    let key = |(i, k): (usize, &'a crate::model::AccessKey)| KeyEntry {
+        key: i + 1,
+        id: report.key_id(k),
+        status: k.status.as_str(),
+        created: k.created,
+        last_used: last_used(k),
+        never_used: match k.last_used {
+            LastUsed::Unknown => None,
+            LastUsed::Never => Some(true),
+            LastUsed::At(_) => Some(false),
+        },
+    };
+    UserEntry {
+        name: &user.name,
+        arn: &user.arn,
+        status: status.as_str(),
+        observed_at: user.observed_at,
+        active_access_keys: user.active_keys(),
+        access_keys: user.keys.as_known().map(|keys| keys.iter().enumerate().map(key).collect()),
+        tags: user.tags.iter().map(|t| (&*t.key, &*t.value)).collect(),
+        findings: findings.iter().map(|f| finding(report, f)).collect(),
+    }
+}
+
+fn finding<'a>(report: &Report<'a>, finding: &'a Finding) -> FindingEntry<'a> {
+    FindingEntry {
+        rule: finding.rule.name,
+        state: finding.state.status().as_str(),
+        since: finding.since,
+        tolerated_until: match finding.state {
+            FindingState::Rotating { until } => Some(until),
+            FindingState::Violation | FindingState::Exempt { .. } => None,
+        },
+        exemption_reason: report.exemption_reason(finding.state),
+        keep: &finding.advice.keep,
+        deactivate: &finding.advice.deactivate,
+        advice: &finding.advice.reason,
+        last_known: finding.last_known,
+    }
+}

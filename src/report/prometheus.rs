@@ -1,0 +1,29 @@
+//! Prometheus' text format for node_exporter's textfile collector: the facts, and how fresh they are.
+
+use super::Report;
+use crate::exposition::{Encoder, Options};
+
+/// No `process_*` and no build information: node_exporter has its own, and refuses a file that repeats them.
+pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
+    let page = Encoder::new(options.clone()).encode(report.snapshot);
+    let account = &report.facts.inventory.account.id;
+    let tail = [
+        ("account_up", "Whether the last check of the account succeeded.", 1),
+        (
+            "account_last_success_timestamp_seconds",
+            "When the last successful check of the account ended.",
+            report.now.as_second(),
+        ),
+        (
+            "account_facts_timestamp_seconds",
+            "When the facts about the account were true.",
+            report.facts.inventory.facts_at.as_second(),
+        ),
+    ]
+    .map(|(name, help, value)| {
+        let name = format!("iam_key_exporter_{name}");
+        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{account_id=\"{account}\"}} {value}\n")
+    })
+    .concat();
+    page.plain(tail.into_bytes()).concat()
+}

@@ -1,0 +1,177 @@
+//! A table for people: who is not in order, since when, and what to do.
+
+use super::{Report, list};
+use crate::model::{AccessKey, LastUsed, Timestamp, User};
+use crate::policy::evaluate::ROOT;
+use crate::policy::{Finding, FindingState, Status};
+use anstyle::{AnsiColor, Style};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
+
+/// How the table is to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    pub color: bool,
+    /// Columns of the terminal; as wide as needed when not known.
+    pub width: Option<u16>,
+}
+
+pub fn render(report: &Report<'_>, look: Look) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["USER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = look.width {
+        table.set_width(width);
+    }
+    let mut rows: Vec<(Status, [String; 5])> = Vec::new();
+    for finding in report.root_findings() {
+        let keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| format!("{n} active"));
+        rows.push((
+            finding.state.status(),
+            [
+                ROOT.into(),
+                status(finding.state.status(), look),
+                keys,
+                since(&[finding], report.now),
+                to_do(&[finding], report),
+            ],
+        ));
+    }
+    for (user, user_status, findings) in report.users().filter(|(_, s, f)| *s != Status::Compliant || !f.is_empty()) {
+        let row = [
+            user.name.clone(),
+            status(user_status, look),
+            keys(user, report),
+            since(&findings, report.now),
+            unread(user).unwrap_or_default() + &to_do(&findings, report),
+        ];
+        rows.push((user_status, row));
+    }
+    rows.sort_by_key(|(status, _)| urgency(*status));
+    let empty = rows.is_empty();
+    table.add_rows(rows.into_iter().map(|(_, row)| row));
+    let mut out = String::new();
+    if !empty {
+        out.push_str(&table.trim_fmt());
+        out.push('\n');
+    }
+    out.push_str(&summary(report));
+    out
+}
+
+/// What comes first in the table.
+fn urgency(status: Status) -> u8 {
+    match status {
+        Status::Violation => 0,
+        Status::Unknown => 1,
+        Status::Rotating => 2,
+        Status::Exempt => 3,
+        Status::Compliant => 4,
+    }
+}
+
+fn status(status: Status, look: Look) -> String {
+    let color = match status {
+        Status::Violation => AnsiColor::Red,
+        Status::Unknown => AnsiColor::Magenta,
+        Status::Rotating => AnsiColor::Yellow,
+        Status::Exempt => AnsiColor::Blue,
+        Status::Compliant => AnsiColor::Green,
+    };
+    if !look.color {
+        return status.as_str().to_owned();
+    }
+    let style = Style::new().fg_color(Some(color.into())).bold();
+    format!("{style}{}{style:#}", status.as_str())
+}
+
+fn keys(user: &User, report: &Report<'_>) -> String {
+    let Some(keys) = user.keys.as_known() else { return "not known".into() };
+    if keys.is_empty() {
+        return "none".into();
+    }
+    let describe = |(i, key): (usize, &AccessKey)| {
+        let id = key.id.as_deref().filter(|_| report.key_ids).map_or(String::new(), |id| format!(" {id}"));
+        let age = key.created.map_or("of unknown age".to_owned(), |c| format!("{} old", ago(c, report.now)));
+        let used = match key.last_used {
+            LastUsed::At(at) => format!("used {} ago", ago(at, report.now)),
+            LastUsed::Never => "never used".into(),
+            LastUsed::Unknown => "last use not known".into(),
+        };
+        format!("{}:{id} {}, {age}, {used}", i + 1, key.status.as_str())
+    };
+    keys.iter().enumerate().map(describe).collect::<Vec<_>>().join("\n")
+}
+
+fn since(findings: &[&Finding], now: Timestamp) -> String {
+    let line = |f: &&Finding| {
+        let day = f.since.strftime("%Y-%m-%d");
+        match f.state {
+            FindingState::Rotating { until } => format!("{day}, tolerated for {}", ago(now, until)),
+            FindingState::Violation | FindingState::Exempt { .. } => format!("{day} ({})", ago(f.since, now)),
+        }
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn to_do(findings: &[&Finding], report: &Report<'_>) -> String {
+    let line = |f: &&Finding| {
+        let rule = f.rule.name;
+        if let Some(reason) = report.exemption_reason(f.state) {
+            return format!("{rule}: exempt, {reason}");
+        }
+        let advice = &f.advice;
+        let stale = if f.last_known { " (by what was last known)" } else { "" };
+        match (&advice.keep[..], &advice.deactivate[..]) {
+            (_, []) => format!("{rule}{stale}: {}", advice.reason),
+            ([], old) => format!("{rule}{stale}: deactivate key {}; {}", list(old), advice.reason),
+            (keep, old) => {
+                format!("{rule}{stale}: keep key {}, deactivate key {}; {}", list(keep), list(old), advice.reason)
+            }
+        }
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn unread(user: &User) -> Option<String> {
+    match &user.keys {
+        crate::model::Keys::Unknown { reason, .. } => Some(format!("could not be read: {reason}\n")),
+        crate::model::Keys::Known(_) => None,
+    }
+}
+
+fn summary(report: &Report<'_>) -> String {
+    let evaluation = &report.facts.evaluation;
+    let inventory = &report.facts.inventory;
+    let counts: Vec<String> = Status::ALL
+        .iter()
+        .map(|s| (evaluation.count(*s), s))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, s)| format!("{n} {}", s.as_str()))
+        .collect();
+    let users = inventory.users.len();
+    let plural = if users == 1 { "" } else { "s" };
+    let breakdown = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+    let mut out = format!("Account {}, {users} user{plural}{breakdown}\n", inventory.account);
+    for total in &evaluation.totals {
+        if total.violations.is_none() {
+            out.push_str(&format!("{}: not judged, the facts do not suffice\n", total.rule.name));
+        }
+    }
+    let age = report.now.duration_since(inventory.facts_at);
+    if age > jiff::SignedDuration::from_mins(5) {
+        out.push_str(&format!("The facts are {} old\n", ago(inventory.facts_at, report.now)));
+    }
+    out
+}
+
+/// The time between two moments, in its largest unit.
+fn ago(earlier: Timestamp, later: Timestamp) -> String {
+    let seconds = later.duration_since(earlier).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

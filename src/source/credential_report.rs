@@ -1,0 +1,313 @@
+//! Parses IAM's credential report. Columns are found by name; anything that does not add up is an error that
+//! names row and column, never half a report.
+
+use crate::model::{
+    AccessKey, Account, Collector, Inventory, KeyStatus, Keys, LastUsed, Timestamp, User, count_active,
+};
+use crate::policy::evaluate::ROOT;
+use csv::StringRecord;
+
+/// What is wrong with a report, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is not a credential report: {0}")]
+    NotAReport(String),
+    #[error("the header lacks the column {0:?}")]
+    MissingColumn(&'static str),
+    #[error("the header has the column {0:?} twice")]
+    RepeatedColumn(String),
+    #[error("row {row}, column {column:?}: {message}")]
+    Cell { row: u64, column: String, message: String },
+    #[error("row {row}: {message}")]
+    Row { row: u64, message: String },
+    #[error("it has no row of the root user ({ROOT}), so it is not whole")]
+    NoRoot,
+}
+
+/// The columns that tell of one key.
+struct KeyColumns {
+    active: usize,
+    last_rotated: Option<usize>,
+    last_used: Option<usize>,
+}
+
+struct Columns {
+    user: usize,
+    arn: usize,
+    created: Option<usize>,
+    additional: Option<usize>,
+    keys: Vec<KeyColumns>,
+    /// Certificates' dates: not used, but the last column is one, and a report that was cut off often ends in it.
+    certificates: Vec<usize>,
+    names: StringRecord,
+}
+
+/// Reads a report as AWS writes it.
+///
+/// `generated_at` is the report's own time: facts are as old as that. The account is taken from the ARNs.
+///
+/// # Errors
+/// [`ReportError`] for anything that does not add up: every row must have the header's length, every boolean be
+/// one, every user occur once, all ARNs be of one account, and root be there.
+pub fn parse(bytes: &[u8], generated_at: Timestamp) -> Result<Inventory, ReportError> {
+    let text = decode(bytes)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(text.as_bytes());
+    let columns = Columns::find(reader.headers().map_err(|e| csv_error(&e))?)?;
+
+    let mut account: Option<Account> = None;
+    let mut root_active_keys = None;
+    let mut users = Vec::new();
+    let mut record = StringRecord::new();
+    let mut row = 1;
+    while reader.read_record(&mut record).map_err(|e| csv_error(&e))? {
+        row += 1;
+        let read = RowReader { columns: &columns, record: &record, row };
+        read.check_account(&mut account)?;
+        let keys = read.keys()?;
+        for &column in &columns.certificates {
+            read.rotated(column)?;
+        }
+        if record[columns.user] == *ROOT {
+            if root_active_keys.replace(count_active(&keys) as u32).is_some() {
+                return Err(read.cell(columns.user, "a second row of the root user".into()));
+            }
+            continue;
+        }
+        users.push(read.user(keys, generated_at)?);
+    }
+    let Some(account) = account else { return Err(ReportError::NoRoot) };
+    if root_active_keys.is_none() {
+        return Err(ReportError::NoRoot);
+    }
+    check_quotes(text, row)?;
+    let mut inventory =
+        Inventory { account, collector: Collector::Report, facts_at: generated_at, root_active_keys, users };
+    inventory.sort_users().map_err(|e| ReportError::Row { row: row_of(text, &e.0), message: e.to_string() })?;
+    Ok(inventory)
+}
+
+/// UTF-8 and a header, or a word on what it is instead.
+fn decode(bytes: &[u8]) -> Result<&str, ReportError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let row = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64 + 1;
+        ReportError::Row { row, message: format!("not UTF-8 (byte {} of the report)", e.valid_up_to() + 1) }
+    })?;
+    match text.trim_start().chars().next() {
+        None => Err(ReportError::Empty),
+        Some('<') => Err(ReportError::NotAReport("it looks like HTML or XML".into())),
+        Some('{' | '[') => Err(ReportError::NotAReport("it looks like JSON".into())),
+        Some(_) => Ok(text),
+    }
+}
+
+impl Columns {
+    fn find(header: &StringRecord) -> Result<Columns, ReportError> {
+        let names: StringRecord = header.iter().map(str::trim).collect();
+        let optional = |name: &str| names.iter().position(|n| n == name);
+        let required = |name: &'static str| optional(name).ok_or(ReportError::MissingColumn(name));
+        for (i, name) in names.iter().enumerate() {
+            if names.iter().take(i).any(|n| n == name) {
+                return Err(ReportError::RepeatedColumn(name.to_owned()));
+            }
+        }
+        let (user, arn) = (required("user")?, required("arn")?);
+        required("access_key_1_active")?;
+        required("access_key_2_active")?;
+        // Two keys are IAM's limit today; should a report ever have a third column, it counts.
+        let keys = (1..)
+            .map_while(|n| {
+                Some(KeyColumns {
+                    active: optional(&format!("access_key_{n}_active"))?,
+                    last_rotated: optional(&format!("access_key_{n}_last_rotated")),
+                    last_used: optional(&format!("access_key_{n}_last_used_date")),
+                })
+            })
+            .collect();
+        Ok(Columns {
+            user,
+            arn,
+            created: optional("user_creation_time"),
+            additional: optional("additional_credentials_info"),
+            keys,
+            certificates: (0..names.len())
+                .filter(|&i| names[i].starts_with("cert_") && names[i].ends_with("_last_rotated"))
+                .collect(),
+            names,
+        })
+    }
+}
+
+struct RowReader<'a> {
+    columns: &'a Columns,
+    record: &'a StringRecord,
+    /// As an editor counts: the header is row 1.
+    row: u64,
+}
+
+impl RowReader<'_> {
+    fn cell(&self, column: usize, message: String) -> ReportError {
+        ReportError::Cell { row: self.row, column: self.columns.names[column].to_owned(), message }
+    }
+
+    fn check_account(&self, account: &mut Option<Account>) -> Result<(), ReportError> {
+        let arn = &self.record[self.columns.arn];
+        let (partition, id) = split_arn(arn)
+            .ok_or_else(|| self.cell(self.columns.arn, format!("{arn:?} is not the ARN of an IAM user or root")))?;
+        match account {
+            None => {
+                *account = Some(Account { id: id.into(), name: String::new(), partition: partition.into() });
+                Ok(())
+            }
+            Some(a) if a.id == id => Ok(()),
+            Some(a) => {
+                Err(self
+                    .cell(self.columns.arn, format!("the row is of account {id}, the rows before of account {}", a.id)))
+            }
+        }
+    }
+
+    fn user(&self, keys: Vec<AccessKey>, observed_at: Timestamp) -> Result<User, ReportError> {
+        let name = &self.record[self.columns.user];
+        let arn = &self.record[self.columns.arn];
+        if name.is_empty() {
+            return Err(self.cell(self.columns.user, "empty user name".into()));
+        }
+        let path = user_path(arn, name)
+            .ok_or_else(|| self.cell(self.columns.arn, format!("{arn:?} is not the ARN of user {name:?}")))?;
+        let created = match self.columns.created {
+            Some(column) => self.date(column)?,
+            None => None,
+        };
+        // More credentials than the columns show: they tell the whole truth only if they are in breach by themselves.
+        let keys = if self.has_additional_credentials() && count_active(&keys) < 2 {
+            Keys::unknown("columns_incomplete")
+        } else {
+            Keys::known(keys)
+        };
+        Ok(User {
+            name: name.to_owned(),
+            arn: arn.to_owned(),
+            path: path.to_owned(),
+            created,
+            tags: Vec::new(),
+            observed_at,
+            keys,
+        })
+    }
+
+    fn has_additional_credentials(&self) -> bool {
+        self.columns.additional.is_some_and(|column| !is_absent(self.record[column].trim()))
+    }
+
+    fn keys(&self) -> Result<Vec<AccessKey>, ReportError> {
+        let mut keys = Vec::with_capacity(self.columns.keys.len());
+        for columns in &self.columns.keys {
+            let active = self.boolean(columns.active)?;
+            let last_rotated = columns.last_rotated.map(|c| self.rotated(c)).transpose()?.flatten();
+            // "last rotated" is kept by an inactive key and N/A without a key: only it tells the two apart.
+            if !active && last_rotated.is_none() {
+                continue;
+            }
+            let last_used = match columns.last_used {
+                None => LastUsed::Unknown,
+                Some(column) => self.last_used(column)?,
+            };
+            let status = if active { KeyStatus::Active } else { KeyStatus::Inactive };
+            keys.push(AccessKey { id: None, status, created: last_rotated, last_used });
+        }
+        Ok(keys)
+    }
+
+    fn boolean(&self, column: usize) -> Result<bool, ReportError> {
+        let value = self.record[column].trim();
+        if value.eq_ignore_ascii_case("true") {
+            Ok(true)
+        } else if value.eq_ignore_ascii_case("false") {
+            Ok(false)
+        } else {
+            Err(self.cell(column, format!("{value:?} is neither true nor false")))
+        }
+    }
+
+    fn date(&self, column: usize) -> Result<Option<Timestamp>, ReportError> {
+        let value = self.record[column].trim();
+        if is_absent(value) || value == "not_supported" {
+            return Ok(None);
+        }
+        parse_date(value).map(Some).map_err(|message| self.cell(column, message))
+    }
+
+    /// AWS always writes something here, if only `N/A`.
+    fn rotated(&self, column: usize) -> Result<Option<Timestamp>, ReportError> {
+        if self.record[column].trim().is_empty() {
+            return Err(self.cell(column, "it is empty; AWS writes a date or N/A".into()));
+        }
+        self.date(column)
+    }
+
+    /// `N/A` is "never, or not since 2015-04-22"; `no_information` is no answer.
+    fn last_used(&self, column: usize) -> Result<LastUsed, ReportError> {
+        match self.record[column].trim() {
+            "no_information" | "not_supported" | "" => Ok(LastUsed::Unknown),
+            "N/A" => Ok(LastUsed::Never),
+            _ => Ok(self.date(column)?.map_or(LastUsed::Unknown, LastUsed::At)),
+        }
+    }
+}
+
+fn is_absent(value: &str) -> bool {
+    matches!(value, "" | "N/A" | "no_information")
+}
+
+fn parse_date(value: &str) -> Result<Timestamp, String> {
+    value.parse().map_err(|_| format!("{value:?} is not a date such as 2026-01-31T12:00:00+00:00"))
+}
+
+/// Partition and account of `arn:PARTITION:iam::ACCOUNT:...`.
+pub fn split_arn(arn: &str) -> Option<(&str, &str)> {
+    let mut parts = arn.splitn(6, ':');
+    let (prefix, partition, service, region, account) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let resource = parts.next()?;
+    let known = resource == "root" || resource.starts_with("user/");
+    (prefix == "arn" && !partition.is_empty() && service == "iam" && region.is_empty() && digits && known)
+        .then_some((partition, account))
+}
+
+/// The path in `arn:...:user/PATH/NAME`, with its slashes.
+fn user_path<'a>(arn: &'a str, name: &str) -> Option<&'a str> {
+    let resource = arn.splitn(6, ':').nth(5)?.strip_prefix("user")?;
+    resource.strip_suffix(name).filter(|path| path.starts_with('/') && path.ends_with('/'))
+}
+
+/// A quote that is never closed swallows the rest of the file; the csv crate does not mind.
+fn check_quotes(text: &str, row: u64) -> Result<(), ReportError> {
+    if text.bytes().filter(|b| *b == b'"').count() % 2 == 1 {
+        return Err(ReportError::Row { row, message: "a quotation mark is not closed".into() });
+    }
+    Ok(())
+}
+
+/// The row of the last user of that name, for an error message.
+fn row_of(text: &str, folded_name: &str) -> u64 {
+    let begins = |line: &str| {
+        let name = line.strip_prefix('"').and_then(|l| l.split('"').next()).or_else(|| line.split(',').next());
+        name.is_some_and(|n| n.eq_ignore_ascii_case(folded_name))
+    };
+    text.lines().enumerate().filter(|(_, l)| begins(l)).last().map_or(0, |(i, _)| i as u64 + 1)
+}
+
+fn csv_error(error: &csv::Error) -> ReportError {
+    let row = error.position().map_or(1, csv::Position::line);
+    let message = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} columns, the header has {expected_len}")
+        }
+        _ => error.to_string(),
+    };
+    ReportError::Row { row, message }
+}
