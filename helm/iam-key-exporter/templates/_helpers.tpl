@@ -145,5 +145,5 @@ podTargetLabels:
 
 {{- /* (dict "root" $ "path" <files/dashboards/NAME.json>) */}}
 {{- define "iam-key-exporter.dashboardName" -}}
-{{- printf "%s-%s" (include "iam-key-exporter.fullname" .root) (base .path | trimSuffix ".json") | trunc 253 | trimSuffix "-" }}
+{{- printf "%s-%s" (include "iam-key-exporter.fullname" .root) (base .path | trimSuffix ".json" | trimPrefix "iam-key-exporter-") | trunc 253 | trimSuffix "-" }}
 {{- end }}
