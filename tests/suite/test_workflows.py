@@ -1,0 +1,143 @@
+"""The workflows of CI and releases: well-formed, least privileges, pinned actions, and bots that see every pin."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from harness import ROOT, TOOLS
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+# The oldest supported versions: raising them would test something else.
+FROZEN = {"/tools/prometheus-2.42", "/tools/alertmanager-0.25"}
+
+
+def run(*arguments, **options):
+    return subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True, timeout=300, **options)
+
+
+def load(file):
+    return yaml.safe_load(file.read_text())
+
+
+def actionlint(*files):
+    return run(TOOLS.bin("actionlint"), "-shellcheck", TOOLS.bin("shellcheck"), "-no-color", *files, cwd=ROOT)
+
+
+def zizmor(path):
+    return run(TOOLS.bin("zizmor"), "--offline", "--persona=pedantic", "--no-progress", "--color=never", path)
+
+
+def test_actionlint_is_content():
+    result = actionlint(*WORKFLOWS)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_zizmor_is_content():
+    result = zizmor(ROOT / ".github")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "right, wrong, check, word",
+    [
+        ("needs: version", "needs: versionn", actionlint, "does not exist in this workflow"),
+        (r'tags=\(--tag "\$IMAGE:\$VERSION"\)', "tags=(--tag $IMAGE:$VERSION)", actionlint, "SC2206"),
+        (r'"\$GITHUB_REF_NAME"', "${{ github.ref_name }}", zizmor, "template-injection"),
+        ("persist-credentials: false", "fetch-depth: 1", zizmor, "artipacked"),
+        (r"cosign-installer@[0-9a-f]{40}", "cosign-installer@v4", zizmor, "unpinned-uses"),
+    ],
+)
+def test_a_mistake_in_the_release_is_found(tmp_path, right, wrong, check, word):
+    """The two checks above can fail: each mistake, put into the real workflow, is named."""
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert re.search(right, text)
+    file = tmp_path / ".github" / "workflows" / "release.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(re.sub(right, wrong, text))
+    result = check(file)
+    assert result.returncode != 0
+    assert word in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_actions_are_pinned_to_a_commit_and_say_which_version_it_is(file):
+    used = re.findall(r"uses: *(\S+)(.*)", file.read_text())
+    assert used
+    for action, comment in used:
+        if not action.startswith("./"):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), f"{action}{comment}"
+
+
+def test_one_version_of_an_action_everywhere():
+    versions = {}
+    for file in WORKFLOWS:
+        for action, pin in re.findall(r"uses: *([\w./-]+)@(\S+)", file.read_text()):
+            versions.setdefault(action, set()).add(pin)
+    assert {action: pins for action, pins in versions.items() if len(pins) > 1} == {}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_nothing_is_permitted_but_what_a_job_asks_for(file):
+    workflow = load(file)
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job.get("permissions"), f"{name} does not say what it needs"
+        assert job.get("timeout-minutes") or "uses" in job, f"{name} may hang for six hours"
+
+
+def test_ci_runs_the_one_test_command():
+    (job,) = load(ROOT / ".github" / "workflows" / "ci.yml")["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == "make test"
+
+
+def test_a_release_is_tested_and_fits_its_tag_before_anything_is_published():
+    jobs = load(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+
+    def before(name):
+        needs = jobs[name].get("needs", [])
+        needs = [needs] if isinstance(needs, str) else needs
+        return set(needs).union(*map(before, needs)) if needs else set()
+
+    publishing = [name for name, job in jobs.items() if "write" in job["permissions"].values()]
+    assert sorted(publishing) == ["build", "chart", "image", "release"]
+    for name in publishing:
+        assert {"version", "test"} <= before(name), name
+
+
+def bot_directories(ecosystem):
+    found = set()
+    for update in load(ROOT / ".github" / "dependabot.yml")["updates"]:
+        if update["package-ecosystem"] == ecosystem:
+            found |= set(update.get("directories", [update.get("directory")]))
+    return found
+
+
+@pytest.mark.parametrize(
+    "ecosystem, manifest, frozen",
+    [
+        ("gomod", "go.mod", FROZEN),
+        ("cargo", "Cargo.toml", set()),
+        ("npm", "package.json", set()),
+        ("pip", "requirements.in", set()),
+        ("docker", "Dockerfile", set()),
+    ],
+)
+def test_the_update_bot_sees_every_pin(ecosystem, manifest, frozen):
+    files = run("git", "ls-files", "--cached", "--others", "--exclude-standard", manifest, f"**/{manifest}", cwd=ROOT)
+    pinned = {("/" + name).removesuffix("/" + manifest) or "/" for name in files.stdout.split()}
+    assert pinned - frozen <= bot_directories(ecosystem)
+    assert frozen <= pinned
+    assert frozen.isdisjoint(bot_directories(ecosystem))
+
+
+def test_the_lock_of_node_packages_names_no_host():
+    lock = json.loads((ROOT / "tools" / "node" / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages
+    for name, package in packages.items():
+        assert "resolved" not in package, name
+        assert package["integrity"].startswith("sha512-"), name
