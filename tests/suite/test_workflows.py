@@ -108,6 +108,20 @@ def test_a_release_is_tested_and_fits_its_tag_before_anything_is_published():
         assert {"version", "test"} <= before(name), name
 
 
+def test_the_release_builds_what_the_dockerfile_describes():
+    """Build arguments exist, and the program is taken from where the image has it."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    steps = load(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["build"]["steps"]
+    builds = [step["with"] for step in steps if "build-args" in step.get("with", {})]
+    assert len(builds) == 2
+    assert builds[0]["build-args"] == builds[1]["build-args"], "the image and the archive would differ"
+    for argument in builds[0]["build-args"].splitlines():
+        assert re.search(rf"^ARG {argument.partition('=')[0]}\b", dockerfile, re.MULTILINE), argument
+    commands = "\n".join(step.get("run", "") for step in steps)
+    (program,) = re.findall(r"scripts/dist archive image(/\S+)", commands)
+    assert f'ENTRYPOINT ["{program}"]' in dockerfile
+
+
 def bot_directories(ecosystem):
     found = set()
     for update in load(ROOT / ".github" / "dependabot.yml")["updates"]:
