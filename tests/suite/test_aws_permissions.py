@@ -1,0 +1,611 @@
+"""What the exporter may do in AWS is what it does: policies, trust policies, CloudFormation, Terraform, docs/permissions.md."""
+
+import base64
+import http.server
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.parse
+import urllib.request
+
+import pytest
+import yaml
+
+from harness import ACCOUNT, ROOT, TOOLS, clean_environment, exporter_binary
+from simulator import all_actions, document, simulate, verdicts
+from snippets import FakeService, aws_environment, bad_shell, blocks, broken_links, executed, executes, named, runner
+
+AWS = ROOT / "deploy" / "aws"
+PAGE = ROOT / "docs" / "permissions.md"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/iam-key-exporter"
+SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/iam-key-exporter/exporter"
+
+COLLECTORS = ("live", "report", "auto")
+# Every way to run the exporter: collector, --collect.last-used, --collect.tags.
+WAYS = list(itertools.product(COLLECTORS, (False, True), (False, True)))
+way = pytest.mark.parametrize("collector, last_used, tags", WAYS)
+
+
+def policy_names(collector, last_used, tags):
+    return [collector, *(["last-used"] if last_used else []), *(["tags"] if tags else [])]
+
+
+def policies(collector, last_used, tags):
+    """The documents for a way to run the exporter, by name."""
+    return {name: document(f"deploy/aws/policies/{name}.json") for name in policy_names(collector, last_used, tags)}
+
+
+def actions(policy):
+    (statement,) = policy["Statement"]
+    assert set(statement) == {"Sid", "Effect", "Action", "Resource"} and statement["Effect"] == "Allow"
+    return statement["Action"]
+
+
+# --- the operations that the exporter calls -------------------------------------------------------------------------
+
+
+# The first row of every credential report of AWS, which moto leaves out.
+ROOT_ROW = (
+    f"<root_account>,arn:aws:iam::{ACCOUNT}:root,2020-01-01T00:00:00+00:00,not_supported,no_information,not_supported,not_supported,true,"
+    "false,N/A,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A,false,N/A,false,N/A"
+)
+
+
+def with_root(answer):
+    """The answer of GetCredentialReport, with the root user's row."""
+
+    def add(match):
+        header, *rows = base64.b64decode(match[1]).decode().split("\n")
+        if not rows[0].startswith("<root_account>"):
+            rows.insert(0, ROOT_ROW)
+        return b"<Content>" + base64.b64encode("\n".join([header, *rows]).encode()) + b"</Content>"
+
+    changed, count = re.subn(rb"<Content>(.*?)</Content>", add, answer, flags=re.S)
+    assert count == 1, answer
+    return changed
+
+
+class Recorder:
+    """Passes requests on to moto and remembers their operations: `iam:ListUsers`."""
+
+    def __init__(self, target):
+        self.operations = set()
+        recorder = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                service = re.search(r"/(\w+)/aws4_request", self.headers["Authorization"])[1]
+                (action,) = urllib.parse.parse_qs(body.decode())["Action"]
+                recorder.operations.add(f"{service}:{action}")
+                passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+                message = urllib.request.Request(target + self.path, data=body, headers=passed, method="POST")
+                try:
+                    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(message, timeout=60) as answer:
+                        status, kind, content = answer.status, answer.headers["Content-Type"], answer.read()
+                except urllib.error.HTTPError as answer:
+                    status, kind, content = answer.code, answer.headers["Content-Type"], answer.read()
+                if status == 200 and action == "GetCredentialReport":
+                    content = with_root(content)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def called(moto, *flags):
+    """The operations of one check, which has to find the user with two keys."""
+    with Recorder(moto.url) as recorder:
+        result = subprocess.run(
+            [exporter_binary(), "check", "--output=json", *flags],
+            env=clean_environment() | aws_environment(recorder.url),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert result.returncode == 1 and "bob" in result.stdout, f"{result.returncode}\n{result.stdout}\n{result.stderr}"
+    return recorder.operations
+
+
+@way
+def test_the_policy_allows_what_the_exporter_calls_and_nothing_else(moto, collector, last_used, tags):
+    moto.user("bob", "Active", "Active", Tags=[{"Key": "owner", "Value": "platform"}])
+    moto.user("bobby", "Active", "Inactive")
+    moto.user("carol")
+    flags = [f"--collector={collector}", *(["--collect.last-used"] if last_used else []), *(["--collect.tags=owner"] if tags else [])]
+    operations = called(moto, *flags)
+    if collector == "auto":  # which takes the one or the other
+        large = called(moto, *flags, "--collector.report-above=1")
+        assert {"iam:GetCredentialReport"} <= large - operations
+        operations |= large
+    # Tags are read by the live collector only.
+    needed = policies(collector, last_used, tags and collector != "report").values()
+    allowed = sorted(action for policy in needed for action in actions(policy))
+    # Needs no permission: AWS answers it even where a policy denies it.
+    assert sorted(operations - {"sts:GetCallerIdentity"}) == allowed
+
+
+# --- policies and trust policies --------------------------------------------------------------------------------------
+
+
+def test_the_policies_are_those_of_the_ways():
+    names = {name for each in WAYS for name in policy_names(*each)}
+    assert sorted(path.stem for path in (AWS / "policies").iterdir()) == sorted(names)
+
+
+@way
+def test_everything_else_is_denied(collector, last_used, tags):
+    """Every action of IAM and STS, and some of what reads or hands out secrets elsewhere."""
+    documents = list(policies(collector, last_used, tags).values())
+    allowed = {action for policy in documents for action in actions(policy)}
+    elsewhere = ["s3:GetObject", "s3:PutObject", "secretsmanager:GetSecretValue", "ssm:GetParameter", "kms:Decrypt", "ec2:RunInstances"]
+    every = all_actions("iam") + all_actions("sts") + elsewhere
+    assert allowed < set(every) and len(every) > 150
+    requests = [{"action": action, "principal": SESSION, "identity": documents} for action in every]
+    allowed.add("sts:GetCallerIdentity")  # by AWS, to everybody
+    assert dict(zip(every, verdicts(requests))) == {action: "Allowed" if action in allowed else "ImplicitlyDenied" for action in every}
+
+
+TAGS = "aws:RequestTag/"
+POD = {
+    TAGS + "eks-cluster-arn": f"arn:aws:eks:eu-central-1:{ACCOUNT}:cluster/production",
+    TAGS + "kubernetes-namespace": "monitoring",
+    TAGS + "kubernetes-service-account": "iam-key-exporter",
+}
+
+
+def test_pod_identity_trusts_one_service_account_of_one_cluster():
+    trust = document("deploy/aws/trust/pod-identity.json")
+
+    def request(action, **context):
+        return {"action": action, "principal": "pods.eks.amazonaws.com", "resource": ROLE, "identity": [], "trust": trust, "context": POD | context}
+
+    both = ("sts:AssumeRole", "sts:TagSession")
+    assert verdicts([request(action) for action in both]) == ["Allowed"] * 2
+    others = [
+        {TAGS + "kubernetes-namespace": "default"},
+        {TAGS + "kubernetes-service-account": "iam-key-exporter2"},
+        {TAGS + "eks-cluster-arn": f"arn:aws:eks:eu-central-1:{ACCOUNT}:cluster/staging"},
+    ]
+    assert verdicts([request(action, **other) for other in others for action in both]) == ["ImplicitlyDenied"] * 6
+    # No tags at all; and a service that is not EKS.
+    assert verdicts([request("sts:AssumeRole") | {"context": {}}]) == ["ImplicitlyDenied"]
+    assert verdicts([request("sts:AssumeRole") | {"principal": "ec2.amazonaws.com"}]) == ["ImplicitlyDenied"]
+
+
+def test_irsa_trusts_one_service_account_of_one_cluster():
+    text = json.dumps(document("deploy/aws/trust/irsa.json"))
+    (provider,) = set(re.findall(r"oidc\.eks\.[\w.-]+/id/\w+", text))
+    # iam-simulate knows condition keys of a few providers only, and EKS's are not among them.
+    known = "accounts.google.com"
+    trust = json.loads(text.replace(provider, known))
+
+    def request(audience, subject, principal=known):
+        return {
+            "action": "sts:AssumeRoleWithWebIdentity",
+            "principal": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{principal}",
+            "resource": ROLE,
+            "identity": [],
+            "trust": trust,
+            "context": {f"{known}:aud": audience, f"{known}:sub": subject},
+        }
+
+    exporter = "system:serviceaccount:monitoring:iam-key-exporter"
+    answers = simulate(
+        [
+            request("sts.amazonaws.com", exporter),
+            request("sts.amazonaws.com", exporter + "2"),
+            request("sts.amazonaws.com", "system:serviceaccount:default:iam-key-exporter"),
+            request("vault", exporter),
+            request("sts.amazonaws.com", exporter, "login.example.com"),
+        ]
+    )
+    assert answers == [{"result": result, "ignored": []} for result in ["Allowed"] + ["ImplicitlyDenied"] * 4]
+
+
+# --- CloudFormation ---------------------------------------------------------------------------------------------------
+
+TEMPLATE = AWS / "cloudformation.yaml"
+CLUSTER = f"arn:aws:eks:eu-central-1:{ACCOUNT}:cluster/production"
+OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
+TRUSTS = {"pod-identity": {"ClusterArn": CLUSTER}, "irsa": {"OidcProviderArn": OIDC}}
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's short forms, written out: `!Ref X` is {"Ref": "X"}."""
+
+
+def _long_form(loader, suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    else:
+        value = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else loader.construct_mapping(node, deep=True)
+    return {suffix if suffix == "Ref" else f"Fn::{suffix}": value}
+
+
+Template.add_multi_constructor("!", _long_form)
+
+
+def template():
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Template)
+
+
+def test_cfn_lint_has_no_complaints(tmp_path):
+    def lint(path):
+        command = [TOOLS.bin("cfn-lint"), "--include-checks=I", "--", path]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    result = lint(TEMPLATE)
+    assert (result.returncode, result.stdout) == (0, ""), result.stdout
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(TEMPLATE.read_text().replace("RoleName: !Ref RoleName", "Rolename: !Ref RoleName"))
+    assert "Rolename" in lint(bad).stdout
+
+
+def deployed(moto, **parameters):
+    """Makes the stack; returns the role, with its inline policies."""
+    moto.reset()
+    cloudformation = moto.client("cloudformation", region="eu-central-1")
+    cloudformation.create_stack(
+        StackName="exporter",
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    (stack,) = cloudformation.describe_stacks(StackName="exporter")["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    (role,) = moto.iam.list_roles()["Roles"]
+    role = moto.iam.get_role(RoleName=role["RoleName"])["Role"]
+    assert {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]} == {"RoleArn": role["Arn"]}
+    role["Inline"] = {
+        name: moto.iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
+        for name in moto.iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+    }
+    assert moto.iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"] == []
+    return role
+
+
+@way
+def test_cloudformation_makes_the_role(moto, collector, last_used, tags):
+    switches = {"Collector": collector, "CollectLastUsed": str(last_used).lower(), "CollectTags": str(tags).lower()}
+    for trust, parameters in TRUSTS.items():
+        role = deployed(moto, Trust=trust, **switches, **parameters)
+        assert role["RoleName"] == "iam-key-exporter"
+        assert role["Inline"] == policies(collector, last_used, tags)
+        assert role["AssumeRolePolicyDocument"] == document(f"deploy/aws/trust/{trust}.json")
+        assert "PermissionsBoundary" not in role
+
+
+def test_cloudformation_takes_names(moto):
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    role = deployed(moto, ClusterArn=CLUSTER, Namespace="security", ServiceAccount="keys", RoleName="keys", PermissionsBoundary=boundary)
+    assert role["RoleName"] == "keys"
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
+    expected = document("deploy/aws/trust/pod-identity.json")
+    text = json.dumps(expected).replace('"monitoring"', '"security"').replace('"iam-key-exporter"', '"keys"')
+    assert role["AssumeRolePolicyDocument"] == json.loads(text)
+    role = deployed(moto, Trust="irsa", OidcProviderArn=OIDC, Namespace="security", ServiceAccount="keys", OidcAudience="sts.amazonaws.com.cn")
+    text = json.dumps(document("deploy/aws/trust/irsa.json")).replace("sts.amazonaws.com", "sts.amazonaws.com.cn")
+    assert role["AssumeRolePolicyDocument"] == json.loads(text.replace("monitoring:iam-key-exporter", "security:keys"))
+
+
+BAD_PARAMETERS = {
+    "Collector": ["file", ""],
+    "CollectLastUsed": ["yes"],
+    "CollectTags": ["owner"],
+    "Trust": ["ec2"],
+    "Namespace": ["", "*", "Monitoring", "a b", 'a"'],
+    "ServiceAccount": ["", "*", "a:b"],
+    "ClusterArn": ["production", "*", f"arn:aws:eks:eu-central-1:{ACCOUNT}:cluster/*"],
+    "OidcProviderArn": ["https://oidc.eks.eu-central-1.amazonaws.com/id/X", f'arn:aws:iam::{ACCOUNT}:oidc-provider/x"'],
+    "OidcAudience": ["", "*", 'a"'],
+    "RoleName": ["", "a b", "a/b", "x" * 65],
+    "PermissionsBoundary": ["boundary", f"arn:aws:iam::{ACCOUNT}:role/x"],
+}
+
+
+def refuses(parameter, value):
+    """What CloudFormation does with AllowedValues and AllowedPattern (moto ignores them)."""
+    if "AllowedValues" in parameter:
+        return value not in parameter["AllowedValues"]
+    return not re.fullmatch(parameter["AllowedPattern"], value)
+
+
+def test_cloudformation_refuses_wrong_parameters():
+    """Also wildcards and quotes, which would widen the trust policy."""
+    parameters = template()["Parameters"]
+    assert set(BAD_PARAMETERS) == set(parameters)
+    for name, values in BAD_PARAMETERS.items():
+        assert not refuses(parameters[name], parameters[name]["Default"])
+        for value in values:
+            assert refuses(parameters[name], value), f"{name}: {value!r}"
+    for name, value in {"ClusterArn": CLUSTER, "OidcProviderArn": OIDC, "PermissionsBoundary": "arn:aws-cn:iam::aws:policy/x"}.items():
+        assert not refuses(parameters[name], value)
+
+
+def evaluate(expression, parameters):
+    """The functions that the template's rules use."""
+    if not isinstance(expression, dict):
+        return expression
+    ((function, argument),) = expression.items()
+    if function == "Ref":
+        return parameters[argument]
+    values = [evaluate(each, parameters) for each in argument]
+    return {"Fn::Equals": lambda a, b: a == b, "Fn::Not": lambda a: not a}[function](*values)
+
+
+def test_cloudformation_refuses_a_role_that_trusts_nobody():
+    def refused(**given):
+        parameters = {name: parameter["Default"] for name, parameter in template()["Parameters"].items()} | given
+        return [
+            assertion["AssertDescription"]
+            for rule in template()["Rules"].values()
+            if evaluate(rule["RuleCondition"], parameters)
+            for assertion in rule["Assertions"]
+            if not evaluate(assertion["Assert"], parameters)
+        ]
+
+    assert refused() == ["Trust is pod-identity, so ClusterArn must be given."]
+    assert refused(Trust="irsa", ClusterArn=CLUSTER) == ["Trust is irsa, so OidcProviderArn must be given."]
+    for trust, parameters in TRUSTS.items():
+        assert refused(Trust=trust, **parameters) == []
+
+
+# --- Terraform --------------------------------------------------------------------------------------------------------
+
+MODULE = AWS / "terraform"
+
+# Modules in place of the two resources of the AWS provider, which is not to be had: their variables are the resources' arguments.
+STUBS = {
+    "aws_iam_role": """
+variable "name" { type = string }
+variable "description" { type = string }
+variable "assume_role_policy" { type = string }
+variable "permissions_boundary" { type = string }
+variable "tags" { type = map(string) }
+output "id" { value = var.name }
+output "arn" { value = "arn:aws:iam::123456789012:role/${var.name}" }
+output "all" { value = { description = var.description, trust = var.assume_role_policy, boundary = var.permissions_boundary, tags = var.tags } }
+""",
+    "aws_iam_role_policy": """
+variable "name" { type = string }
+variable "role" { type = string }
+variable "policy" { type = string }
+output "all" { value = { role = var.role, policy = var.policy } }
+""",
+}
+
+
+def tofu(directory, *arguments):
+    env = clean_environment() | {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    command = [TOOLS.bin("tofu"), f"-chdir={directory}", *arguments]
+    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+
+
+def stubbed(directory):
+    """A copy of the module beside the policy files, with stubs for the AWS provider's resources; returns its path."""
+    shutil.copytree(AWS / "policies", directory / "policies")
+    copy = directory / "terraform"
+    copy.mkdir()
+    for source in MODULE.glob("*.tf"):
+        text = source.read_text(encoding="utf-8")
+        for resource in STUBS:
+            text = re.sub(rf'^resource "{resource}" "(\w+)" {{$', rf'module "{resource}_\1" {{\n  source = "../{resource}"', text, flags=re.M)
+            text = re.sub(rf"\b{resource}\.(\w+)\.", rf"module.{resource}_\1.", text)
+        if source.name != "versions.tf":
+            (copy / source.name).write_text(text, encoding="utf-8")
+    (copy / "seen.tf").write_text(
+        'output "seen" { value = { role = module.aws_iam_role_this.all, policies = module.aws_iam_role_policy_this } }\n', encoding="utf-8"
+    )
+    for name, text in STUBS.items():
+        (directory / name).mkdir()
+        (directory / name / "main.tf").write_text(text, encoding="utf-8")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    copy = stubbed(tmp_path_factory.mktemp("module"))
+    result = tofu(copy, "init", "-no-color")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return copy
+
+
+def plan(module, variables):
+    """Plans the module with these variables; returns the outputs, or the complaint."""
+    file = module / "test.tfvars.json"
+    file.write_text(json.dumps(variables))
+    result = tofu(module, "plan", "-no-color", "-input=false", "-refresh=false", "-out=plan", f"-var-file={file}")
+    if result.returncode:
+        return result.stderr
+    shown = tofu(module, "show", "-json", "plan")
+    assert shown.returncode == 0, shown.stderr
+    return {name: output["value"] for name, output in json.loads(shown.stdout)["planned_values"]["outputs"].items()}
+
+
+TERRAFORM_TRUSTS = {"pod-identity": {"pod_identity": {"cluster_arn": CLUSTER}}, "irsa": {"irsa": {"oidc_provider_arn": OIDC}}}
+
+
+@way
+def test_terraform_makes_the_role(module, collector, last_used, tags):
+    trust = "irsa" if tags else "pod-identity"
+    outputs = plan(module, TERRAFORM_TRUSTS[trust] | {"collector": collector, "collect_last_used": last_used, "collect_tags": tags})
+    expected = policies(collector, last_used, tags)
+    assert json.loads(outputs["assume_role_policy"]) == document(f"deploy/aws/trust/{trust}.json")
+    assert {name: json.loads(policy) for name, policy in outputs["policies"].items()} == expected
+    assert outputs["role_arn"] == ROLE
+    # As the resources get them.
+    role, attached = outputs["seen"]["role"], outputs["seen"]["policies"]
+    assert json.loads(role["trust"]) == json.loads(outputs["assume_role_policy"])
+    assert {name: json.loads(policy["all"]["policy"]) for name, policy in attached.items()} == expected
+    assert {policy["all"]["role"] for policy in attached.values()} == {"iam-key-exporter"}
+
+
+def test_terraform_takes_names(module):
+    irsa = {"irsa": {"oidc_provider_arn": OIDC, "audience": "sts.amazonaws.com.cn"}, "namespace": "security", "service_account": "keys"}
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    outputs = plan(module, irsa | {"name": "keys", "tags": {"owner": "security"}, "permissions_boundary": boundary})
+    text = json.dumps(document("deploy/aws/trust/irsa.json")).replace("sts.amazonaws.com", "sts.amazonaws.com.cn")
+    assert json.loads(outputs["assume_role_policy"]) == json.loads(text.replace("monitoring:iam-key-exporter", "security:keys"))
+    assert outputs["role_arn"] == f"arn:aws:iam::{ACCOUNT}:role/keys"
+    assert outputs["seen"]["role"]["tags"] == {"owner": "security"} and outputs["seen"]["role"]["boundary"] == boundary
+
+
+@pytest.mark.parametrize(
+    "variables, complaint",
+    [
+        ({}, "Give pod_identity or irsa, and not both."),
+        (TERRAFORM_TRUSTS["pod-identity"] | TERRAFORM_TRUSTS["irsa"], "Give pod_identity or irsa, and not both."),
+        ({"collector": "file"}, "collector must be auto, live or report."),
+        ({"name": "a/b"}, "name must have 1 to 64 of the characters"),
+        ({"namespace": "*"}, "namespace must be the name of a Kubernetes namespace"),
+        ({"service_account": "*"}, "service_account must be the name of a Kubernetes service account"),
+        ({"pod_identity": {"cluster_arn": "production"}}, "pod_identity.cluster_arn must be the ARN of an EKS cluster."),
+        ({"irsa": {"oidc_provider_arn": "https://example.com"}}, "irsa.oidc_provider_arn must be the ARN of an IAM OIDC provider."),
+    ],
+)
+def test_terraform_refuses(module, variables, complaint):
+    answer = plan(module, variables)
+    assert isinstance(answer, str), answer
+    assert complaint in " ".join(answer.split())
+
+
+def test_terraform_is_formatted(tmp_path):
+    assert tofu(MODULE, "fmt", "-check", "-diff", "-recursive").stdout == ""
+    (tmp_path / "bad.tf").write_text('variable "a" {\ntype=string\n}\n')
+    assert tofu(tmp_path, "fmt", "-check").returncode != 0
+
+
+def test_terraform_has_its_own_provider_only():
+    """The stubs stand for all resources that there are."""
+    text = "".join(source.read_text(encoding="utf-8") for source in MODULE.glob("*.tf"))
+    assert sorted(re.findall(r'^resource "(\w+)"', text, flags=re.M)) == sorted(STUBS)
+    assert re.findall(r'source\s+= "(.+)"', text) == ["hashicorp/aws"]
+    assert not re.findall(r"^(?:data|provider|module) ", text, flags=re.M)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(moto, tmp_path, request):
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    yield from runner([PAGE], tmp_path, aws_environment(moto.url), request.function)
+
+
+def test_every_block_is_run_by_a_test():
+    assert executed(sys.modules[__name__]) == sorted(named("run", PAGE))
+    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test looks at it"
+    assert bad_shell(PAGE) == []
+    assert broken_links(PAGE) == []
+
+
+def table(first):
+    """Rows of the page's table whose first heading is this."""
+    text = PAGE.read_text(encoding="utf-8")
+    (body,) = re.findall(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, flags=re.M)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()]
+
+
+def test_the_table_of_operations_is_that_of_the_policies():
+    rows = {row[0].strip("`"): row[1:] for row in table("operation")}
+    for column, collector in enumerate(COLLECTORS):
+        marked = {operation for operation, row in rows.items() if row[column] == "x"}
+        assert marked == {"sts:GetCallerIdentity", *actions(document(f"deploy/aws/policies/{collector}.json"))}
+    for name, flag in (("last-used", "--collect.last-used"), ("tags", "--collect.tags")):
+        (operation,) = actions(document(f"deploy/aws/policies/{name}.json"))
+        assert rows[operation][:3] == ["", "", ""] and flag in rows[operation][3]
+    assert len(rows) == 8
+
+
+def test_the_tables_name_every_parameter_and_variable():
+    parameters = template()["Parameters"]
+    listed = {}
+    for names, default, _ in table("parameter"):
+        names, defaults = re.findall(r"`(\w+)`", names), re.findall(r"`([\w.-]+)`", default) or [""]
+        listed |= dict(zip(names, defaults * len(names) if len(defaults) == 1 else defaults))
+    assert listed == {name: parameter["Default"] for name, parameter in parameters.items()}
+    text = (MODULE / "variables.tf").read_text(encoding="utf-8")
+    variables = re.findall(r'^variable "(\w+)" {', text, flags=re.M)
+    assert sorted(name for row in table("variable") for name in re.findall(r"`(\w+)`", row[0])) == sorted(variables)
+
+
+@executes("cloudformation")
+def test_the_stack_of_the_page(run, moto):
+    assert run("cloudformation").splitlines()[-1] == ROLE
+    (role,) = moto.iam.list_roles()["Roles"]
+    assert moto.iam.get_role(RoleName=role["RoleName"])["Role"]["AssumeRolePolicyDocument"] == document("deploy/aws/trust/pod-identity.json")
+
+
+def test_the_module_of_the_page(tmp_path):
+    copy = stubbed(tmp_path)
+    text = named("text", PAGE)["module"].text
+    (source,) = re.findall(r'source = "(.+)"', text)
+    assert source.partition("?")[0].endswith("//" + str(MODULE.relative_to(ROOT)))
+    caller = tmp_path / "caller"
+    caller.mkdir()
+    (caller / "main.tf").write_text(text.replace(source, f"../{copy.name}") + 'output "arn" { value = module.iam_key_exporter.role_arn }\n')
+    assert tofu(caller, "init", "-no-color").returncode == 0
+    assert plan(caller, {})["arn"] == ROLE
+    page_format = tmp_path / "format"
+    page_format.mkdir()
+    (page_format / "main.tf").write_text(text)
+    assert tofu(page_format, "fmt", "-check", "-diff").stdout == ""
+
+
+@executes("pod-identity")
+def test_the_association_of_the_page(run):
+    """moto has no associations: a server of our own takes the request."""
+    with FakeService({"association": {}}) as eks:
+        run("pod-identity", env={"AWS_ENDPOINT_URL_EKS": eks.url})
+    ((path, _, body),) = eks.requests
+    assert path == "/clusters/production/pod-identity-associations"
+    body.pop("clientRequestToken")
+    assert body == {"namespace": "monitoring", "serviceAccount": "iam-key-exporter", "roleArn": ROLE}
+
+
+def test_the_values_of_the_page_are_the_charts():
+    values = yaml.safe_load(named("text", PAGE)["irsa-values"].text)
+    chart = yaml.safe_load((ROOT / "helm" / "iam-key-exporter" / "values.yaml").read_text(encoding="utf-8"))
+    assert values == {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": ROLE}}}
+    assert isinstance(chart["serviceAccount"]["annotations"], dict)
+
+
+@executes("put-role-policy")
+def test_a_policy_is_put_on_a_role(run, moto):
+    moto.iam.create_role(RoleName="monitoring", AssumeRolePolicyDocument=json.dumps(document("deploy/aws/trust/irsa.json")))
+    run("put-role-policy")
+    answer = moto.iam.get_role_policy(RoleName="monitoring", PolicyName="iam-key-exporter")
+    assert answer["PolicyDocument"] == document("deploy/aws/policies/auto.json")
+
+
+@executes("try-permissions")
+def test_trying_the_permissions(run, moto):
+    moto.user("alice", "Active")
+    with Recorder(moto.url) as recorder:
+        assert run("try-permissions", env={"AWS_ENDPOINT_URL": recorder.url}).count(ACCOUNT) == 2
+    assert {"iam:ListUsers", "iam:GetCredentialReport"} <= recorder.operations
