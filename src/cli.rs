@@ -311,7 +311,7 @@ mod tests {
     fn the_command_is_well_formed_and_every_flag_has_its_variable() {
         let mut command = command();
         command.build();
-        command.debug_assert();
+        command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
             for arg in sub.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help" && l != "version")) {
                 let env = arg.get_env().unwrap_or_else(|| panic!("{:?} has no variable", arg.get_long()));

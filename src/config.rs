@@ -8,10 +8,12 @@ pub mod file;
 use crate::aws;
 use crate::cli::{CollectorChoice, CommonArgs, LogArgs, LogFormat, LogLevel, ScheduleArgs, UserSelection, WebArgs};
 use crate::exposition;
+use crate::exposition::families::tag_label;
 use crate::policy::Policy;
 use crate::source::{demo, live};
 use file::{AccountSection, AwsSection, CheckSection, CollectSection, FileConfig, InputSection, LogSection};
 use file::{MetricsSection, WebSection};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -217,6 +219,13 @@ fn validate(demo: bool, file: Option<PathBuf>, all: &FileConfig) -> Result<Confi
     if tags.iter().any(|t| t.trim().is_empty()) {
         return Err(ConfigError::Conflict("--collect.tags: a tag's name is empty".into()));
     }
+    let mut labels = HashSet::new();
+    if let Some(tag) = tags.iter().find(|t| !labels.insert(tag_label(t))) {
+        return Err(ConfigError::Conflict(format!(
+            "--collect.tags: {tag:?} would become the label {:?}, as another tag does already",
+            tag_label(tag)
+        )));
+    }
     let listen_addresses = all.web.listen_address.clone().expect(FILLED);
     for address in &listen_addresses {
         if !is_listen_address(address) {
@@ -276,3 +285,6 @@ impl From<UserSelection> for exposition::Users {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

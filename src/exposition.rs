@@ -30,3 +30,35 @@ pub struct Options {
     /// Adds the label `access_key_id` to metrics of keys.
     pub access_key_id: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::exporter::ExporterMetrics;
+    use super::families::FAMILIES;
+    use crate::source::REASONS;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    const DOCUMENTATION: &str = include_str!("../docs/metrics.md");
+
+    /// The names in the first column of the page's tables.
+    fn documented() -> BTreeSet<&'static str> {
+        DOCUMENTATION.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect()
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_every_documented_one_exists() {
+        let metrics = ExporterMetrics::new(Duration::from_secs(300));
+        let everything = metrics.names();
+        let exist: BTreeSet<&str> =
+            FAMILIES.iter().map(|f| f.name).chain(everything.iter().map(String::as_str)).collect();
+        assert_eq!(exist, documented());
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        for reason in REASONS {
+            assert!(DOCUMENTATION.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
+}

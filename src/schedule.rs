@@ -3,6 +3,7 @@
 
 use crate::model::{Inventory, Timestamp};
 use crate::policy::Policy;
+use crate::policy::settings::format_duration;
 use crate::source::{Request, Silent, Source, SourceError};
 use crate::state::Snapshot;
 use futures_util::future::BoxFuture;
@@ -179,7 +180,7 @@ impl Scheduler {
 
 /// A check that used up its time.
 pub fn too_long(limit: Duration) -> SourceError {
-    SourceError::Timeout(format!("the check took longer than --check.timeout={}", humantime::format_duration(limit)))
+    SourceError::Timeout(format!("the check took longer than --check.timeout={}", format_duration(limit)))
 }
 
 #[cfg(test)]

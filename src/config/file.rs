@@ -32,13 +32,16 @@ pub struct FileConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_report: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub inventory: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -61,7 +64,9 @@ pub struct CollectSection {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     #[serde(deserialize_with = "rate")]
     pub max_requests_per_second: Option<f64>,
@@ -119,7 +124,10 @@ impl FileConfig {
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {
             return Ok(FileConfig::default());
         }
-        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| {
+            let message = e.to_string();
+            message.strip_prefix("error: ").unwrap_or(&message).replace("--> <input>:", "--> ")
+        })?;
         config.check_exemptions()?;
         Ok(config)
     }
@@ -210,7 +218,7 @@ mod positive_duration {
     #[allow(clippy::ref_option, reason = "serde calls it so")]
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
+            Some(duration) => serializer.serialize_str(&settings::format_duration(*duration)),
             None => serializer.serialize_none(),
         }
     }
@@ -314,7 +322,7 @@ mod tests {
             ("aws:\n  concurrency: 0\n", 2, "between 1 and 256"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: soon\n", 4, "soon"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: 2026-02-30\n", 4, "2026-02-30"),
-            ("exemptions:\n  - user: a\n    expires: 2026-12-31\n", 2, "reason"),
+            ("exemptions:\n  - user: a\n    expires: 2026-12-31\n", 3, "reason"),
             ("exemptions:\n  - user: a\n    reason: ' '\n    expires: 2026-12-31\n", 3, "empty"),
             (
                 "exemptions:\n  - user: a\n    rule: nope\n    reason: r\n    expires: 2026-12-31\n",

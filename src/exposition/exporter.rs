@@ -24,7 +24,7 @@ pub struct ExporterMetrics {
     reload_timestamp: Gauge,
 }
 
-/// Name and help of every metric here, for the documentation's test.
+/// A metric of ours: the prefix is added.
 macro_rules! opts {
     ($name:literal, $help:literal) => {
         Opts::new(concat!("iam_key_exporter_", $name), $help)
@@ -167,6 +167,20 @@ impl ExporterMetrics {
         if let Some(at) = at {
             self.reload_timestamp.set(seconds(at));
         }
+    }
+
+    /// The names of all of them, but for `process_*`, which the prometheus crate defines.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> Vec<String> {
+        use crate::aws::counting::RequestObserver;
+        use jiff::Timestamp;
+        // A family without a sample is not gathered.
+        self.account_known("1");
+        self.check_succeeded("1", Duration::ZERO, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        self.request("iam", "ListUsers", Some("Throttling"));
+        self.published(0, 0);
+        let families = self.registry.gather();
+        families.iter().map(|f| f.name().to_owned()).filter(|n| !n.starts_with("process_")).collect()
     }
 
     /// All of it in Prometheus' text format.

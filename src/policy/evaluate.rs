@@ -226,3 +226,6 @@ impl<'a> Pass<'a> {
 
 /// Root's name in credential reports; no IAM user can have it.
 pub const ROOT: &str = "<root_account>";
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// The duration in the largest unit that it is a whole number of: `90d`, not months and odd seconds.
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if duration.subsec_nanos() > 0 {
+        return humantime::format_duration(duration).to_string();
+    }
+    for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
+        if seconds > 0 && seconds.is_multiple_of(length) {
+            return format!("{}{unit}", seconds / length);
+        }
+    }
+    format!("{seconds}s")
+}
+
 /// For `#[serde(with)]`.
 pub mod duration {
-    use super::{Duration, parse_duration};
+    use super::{Duration, format_duration, parse_duration};
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -30,7 +44,7 @@ pub mod duration {
     }
 
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
+        serializer.serialize_str(&format_duration(*duration))
     }
 }
 
@@ -46,5 +60,17 @@ mod tests {
         for bad in ["90", "-5m", "soon", "", "5 parsecs"] {
             assert!(parse_duration(bad).unwrap_err().contains("for example"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        for (seconds, text) in [(0, "0s"), (90, "90s"), (120, "2m"), (5400, "90m"), (7200, "2h"), (90 * 86_400, "90d")]
+        {
+            let duration = Duration::from_secs(seconds);
+            assert_eq!(format_duration(duration), text);
+            assert_eq!(parse_duration(text), Ok(duration));
+        }
+        let odd = Duration::from_millis(1500);
+        assert_eq!(parse_duration(&format_duration(odd)), Ok(odd));
     }
 }

@@ -1,12 +1,11 @@
 //! A table for people: who is not in order, since when, and what to do.
 
 use super::{Report, list};
-use crate::model::{AccessKey, LastUsed, Timestamp, User};
+use crate::model::{AccessKey, Keys, LastUsed, Timestamp, User};
 use crate::policy::evaluate::ROOT;
 use crate::policy::{Finding, FindingState, Status};
 use anstyle::{AnsiColor, Style};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 /// How the table is to look.
 #[derive(Debug, Clone, Copy)]
@@ -16,40 +15,29 @@ pub struct Look {
     pub width: Option<u16>,
 }
 
+/// One line below the header; white space does the rest.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 pub fn render(report: &Report<'_>, look: Look) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["USER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"]);
+    table.load_style(STYLE).set_header(["USER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"]);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     if let Some(width) = look.width {
         table.set_width(width);
     }
-    let mut rows: Vec<(Status, [String; 5])> = Vec::new();
-    for finding in report.root_findings() {
+    let mut rows: Vec<(Status, Vec<[String; 5]>)> = Vec::new();
+    let root: Vec<&Finding> = report.root_findings().collect();
+    if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
         let keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| format!("{n} active"));
-        rows.push((
-            finding.state.status(),
-            [
-                ROOT.into(),
-                status(finding.state.status(), look),
-                keys,
-                since(&[finding], report.now),
-                to_do(&[finding], report),
-            ],
-        ));
+        rows.push((worst, block([ROOT.to_owned(), status(worst, look), keys], None, &root, report)));
     }
-    for (user, user_status, findings) in report.users().filter(|(_, s, f)| *s != Status::Compliant || !f.is_empty()) {
-        let row = [
-            user.name.clone(),
-            status(user_status, look),
-            keys(user, report),
-            since(&findings, report.now),
-            unread(user).unwrap_or_default() + &to_do(&findings, report),
-        ];
-        rows.push((user_status, row));
+    for (user, user_status, findings) in report.users().filter(|(_, s, _)| *s != Status::Compliant) {
+        let start = [user.name.clone(), status(user_status, look), keys(user, report)];
+        rows.push((user_status, block(start, unread(user), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
     let empty = rows.is_empty();
-    table.add_rows(rows.into_iter().map(|(_, row)| row));
+    table.add_rows(rows.into_iter().flat_map(|(_, block)| block));
     let mut out = String::new();
     if !empty {
         out.push_str(&table.trim_fmt());
@@ -103,40 +91,48 @@ fn keys(user: &User, report: &Report<'_>) -> String {
     keys.iter().enumerate().map(describe).collect::<Vec<_>>().join("\n")
 }
 
-fn since(findings: &[&Finding], now: Timestamp) -> String {
-    let line = |f: &&Finding| {
-        let day = f.since.strftime("%Y-%m-%d");
-        match f.state {
-            FindingState::Rotating { until } => format!("{day}, tolerated for {}", ago(now, until)),
-            FindingState::Violation | FindingState::Exempt { .. } => format!("{day} ({})", ago(f.since, now)),
-        }
-    };
-    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+/// The rows of one user: one per finding, the first with who it is.
+fn block(start: [String; 3], note: Option<String>, findings: &[&Finding], report: &Report<'_>) -> Vec<[String; 5]> {
+    let notes = note.into_iter().map(|note| (String::new(), note));
+    let rest = notes.chain(findings.iter().map(|f| (since(f, report.now), to_do(f, report))));
+    let [user, status, keys] = start;
+    let mut rows: Vec<[String; 5]> =
+        rest.map(|(since, to_do)| [String::new(), String::new(), String::new(), since, to_do]).collect();
+    if rows.is_empty() {
+        rows.push(Default::default());
+    }
+    let first = &mut rows[0];
+    (first[0], first[1], first[2]) = (user, status, keys);
+    rows
 }
 
-fn to_do(findings: &[&Finding], report: &Report<'_>) -> String {
-    let line = |f: &&Finding| {
-        let rule = f.rule.name;
-        if let Some(reason) = report.exemption_reason(f.state) {
-            return format!("{rule}: exempt, {reason}");
-        }
-        let advice = &f.advice;
-        let stale = if f.last_known { " (by what was last known)" } else { "" };
-        match (&advice.keep[..], &advice.deactivate[..]) {
-            (_, []) => format!("{rule}{stale}: {}", advice.reason),
-            ([], old) => format!("{rule}{stale}: deactivate key {}; {}", list(old), advice.reason),
-            (keep, old) => {
-                format!("{rule}{stale}: keep key {}, deactivate key {}; {}", list(keep), list(old), advice.reason)
-            }
-        }
+fn since(finding: &Finding, now: Timestamp) -> String {
+    let day = finding.since.strftime("%Y-%m-%d");
+    match finding.state {
+        FindingState::Rotating { until } => format!("{day}, tolerated for {}", ago(now, until)),
+        FindingState::Violation | FindingState::Exempt { .. } => format!("{day} ({})", ago(finding.since, now)),
+    }
+}
+
+fn to_do(finding: &Finding, report: &Report<'_>) -> String {
+    let rule = finding.rule.name;
+    if let Some(reason) = report.exemption_reason(finding.state) {
+        return format!("{rule}: exempt, {reason}");
+    }
+    let advice = &finding.advice;
+    let stale = if finding.last_known { " (by what was last known)" } else { "" };
+    let keys = match (&advice.keep[..], &advice.deactivate[..]) {
+        (_, []) => String::new(),
+        ([], old) => format!("deactivate key {}; ", list(old)),
+        (keep, old) => format!("keep key {}, deactivate key {}; ", list(keep), list(old)),
     };
-    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+    format!("{rule}{stale}: {keys}{}", advice.reason)
 }
 
 fn unread(user: &User) -> Option<String> {
     match &user.keys {
-        crate::model::Keys::Unknown { reason, .. } => Some(format!("could not be read: {reason}\n")),
-        crate::model::Keys::Known(_) => None,
+        Keys::Unknown { reason, .. } => Some(format!("the keys could not be read ({reason})")),
+        Keys::Known(_) => None,
     }
 }
 

@@ -1,0 +1,122 @@
+use super::*;
+use crate::cli::{Action, Cli, command};
+use crate::model::{Inventory, Timestamp};
+use crate::policy::{Evaluation, ExemptionState, Status, evaluate};
+use crate::source::demo::{CONFIG, DemoSource};
+use clap::FromArgMatches;
+use std::io::Write;
+
+/// The configuration of `serve` with these arguments, or the error.
+fn load(arguments: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
+    let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+    let mut typed: Vec<String> =
+        ["iam-key-exporter", "serve"].iter().chain(arguments).map(ToString::to_string).collect();
+    if let Some(text) = file {
+        on_disk.write_all(text.as_bytes()).unwrap();
+        typed.push(format!("--config.file={}", on_disk.path().display()));
+    }
+    let matches = command().try_get_matches_from(typed).unwrap_or_else(|e| panic!("{e}"));
+    let Action::Serve(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!("it is serve") };
+    Config::load(Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) })
+}
+
+#[test]
+fn flag_then_file_then_default() {
+    let file = "check: {interval: 2m}\naws: {concurrency: 3}\n";
+    let config = load(&["--check.interval=1m"], Some(file)).unwrap();
+    assert_eq!(config.interval, Duration::from_secs(60));
+    assert_eq!(config.aws.concurrency, 3);
+    assert_eq!(config.timeout, Duration::from_secs(600));
+}
+
+#[test]
+fn a_flag_can_take_back_what_the_file_says() {
+    let file = "collect: {last_used: true}\n";
+    assert!(load(&[], Some(file)).unwrap().live.last_used);
+    assert!(!load(&["--collect.last-used=false"], Some(file)).unwrap().live.last_used);
+    assert!(load(&["--collect.last-used"], None).unwrap().live.last_used);
+}
+
+#[test]
+fn an_input_named_by_flag_replaces_the_files() {
+    let config = load(&["--input.inventory=a.json"], Some("input: {credential_report: b.csv}\n")).unwrap();
+    assert_eq!(config.input, Input::Inventory("a.json".into()));
+}
+
+#[test]
+fn what_is_printed_means_the_same_when_read_back() {
+    let file = "policy: {multiple_active_keys: {limit: 2, rotation_grace: 36h}, unused_key: {enabled: false}}\n\
+        exemptions: [{user: 'a*', rule: key_age, account: '000000000012', reason: r, expires: 2030-02-28}]\n\
+        web: {listen_address: '127.0.0.1:0'}\ncollect: {tags: [owner, 'Cost Centre']}\n";
+    let parsed = FileConfig::parse(file).unwrap().or_defaults(false);
+    assert_eq!(FileConfig::parse(&parsed.to_yaml()), Ok(parsed));
+}
+
+#[test]
+fn contradictions_name_what_contradicts() {
+    for (arguments, file, words) in [
+        (
+            &["--input.inventory=a", "--input.credential-report=b"][..],
+            None,
+            ["--input.inventory", "--input.credential-report"],
+        ),
+        (&["--demo", "--input.inventory=a"], None, ["--demo", "--input.inventory"]),
+        (&["--demo", "--collector=live"], None, ["--demo", "--collector"]),
+        (&["--collector=live", "--input.inventory=a"], None, ["--collector=live", "--input"]),
+        (&[], Some("input: {inventory: a, credential_report: b}"), ["input.inventory", "input.credential_report"]),
+        (&["--web.listen-address=nowhere"], None, ["--web.listen-address", "nowhere"]),
+        (&["--collect.tags=Owner,owner"], None, ["--collect.tags", "tag_owner"]),
+        (&["--collect.tags=a,,b"], None, ["--collect.tags", "empty"]),
+        (&["--config.file=/nowhere/at/all"], None, ["--config.file", "/nowhere/at/all"]),
+    ] {
+        let error = load(arguments, file).unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in {error:?}");
+        }
+    }
+}
+
+#[test]
+fn listen_addresses() {
+    for good in [":19674", "0.0.0.0:1", "[::1]:80", "localhost:0"] {
+        assert!(is_listen_address(good), "{good}");
+    }
+    for bad in ["19674", "", ":", ":x", "::1:80", ":70000", "[::1]"] {
+        assert!(!is_listen_address(bad), "{bad}");
+    }
+}
+
+fn status(evaluation: &Evaluation, inventory: &Inventory, name: &str) -> Status {
+    let index = inventory.users.iter().position(|u| u.name == name).unwrap();
+    evaluation.statuses[index]
+}
+
+#[test]
+fn the_demonstration_tells_its_story_and_every_status_has_somebody() {
+    let policy = FileConfig::parse(CONFIG).unwrap().policy();
+    let start: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+    let demo = DemoSource::new(start, String::new());
+    for (second, expected) in [
+        (0, Status::Compliant),
+        (44, Status::Compliant),
+        (46, Status::Rotating),
+        (76, Status::Violation),
+        (120, Status::Violation),
+        (166, Status::Compliant),
+        (599, Status::Compliant),
+        (600 + 90, Status::Violation),
+    ] {
+        let now = start + Duration::from_secs(second);
+        let inventory = demo.inventory(now);
+        let evaluation = evaluate(&inventory, &policy, now);
+        assert_eq!(status(&evaluation, &inventory, "deploy-bot"), expected, "after {second} s");
+        for wanted in Status::ALL {
+            assert!(evaluation.count(wanted) > 0, "nobody is {wanted:?} after {second} s");
+        }
+        let states: Vec<ExemptionState> =
+            policy.exemptions.iter().zip(&evaluation.exemptions_used).map(|(e, used)| e.state(*used, now)).collect();
+        for wanted in ExemptionState::ALL {
+            assert!(states.contains(&wanted), "no exemption is {wanted:?}");
+        }
+    }
+}
