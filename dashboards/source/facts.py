@@ -25,7 +25,11 @@ STATUSES = {
 }
 RUNBOOKS = {"multiple_active_keys": "IamKeyMultipleActive", "key_age": "IamKeyTooOld", "unused_key": "IamKeyUnused"}
 RUNBOOK_URL = "https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/runbooks/"
-CONSOLES = {"aws|": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+CONSOLES = {
+    "aws|": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
 
 RULE_COLORS = {text: color for text, color in RULES.values()}
 RULE_MAPPING = g.text_of({rule: text for rule, (text, _) in RULES.items()})
@@ -85,9 +89,10 @@ def console_host(expr):
     return expr
 
 
-def runbook_page(expr):
-    for rule, page in RUNBOOKS.items():
-        expr = f'label_replace({expr}, "runbook", "{page}", "rule", "{rule}")'
+def runbook_page(expr, rules):
+    """Adds the label `runbook`: the page about the rule."""
+    for rule in rules.split("|"):
+        expr = f'label_replace({expr}, "runbook", "{RUNBOOKS[rule]}", "rule", "{rule}")'
     return expr
 
 
@@ -98,7 +103,10 @@ CONSOLE_LINK = g.link(
 )
 ACCOUNT_LINK = g.to_dashboard(g.DRILLDOWN, "Drill down into this account", account_id="${__data.fields.account_id}")
 USER_LINK = g.to_dashboard(
-    g.DRILLDOWN, "Drill down into this user", account_id="${__data.fields.account_id}", user_name="${__data.fields.user_name:percentencode}",
+    g.DRILLDOWN,
+    "Drill down into this user",
+    account_id="${__data.fields.account_id}",
+    user_name="${__data.fields.user_name:percentencode}",
 )
 DATE = "time:YYYY-MM-DD HH:mm"
 COLORED_TEXT = {"type": "color-text"}
@@ -117,7 +125,16 @@ def console_column():
 
 
 def days_column(field, title, thresholds, width=95):
-    return g.column(field, title, width, unit="suffix: d", decimals=0, thresholds=thresholds, custom__cellOptions=COLORED_TEXT, custom__align="right")
+    return g.column(
+        field,
+        title,
+        width,
+        unit="suffix: d",
+        decimals=0,
+        thresholds=thresholds,
+        custom__cellOptions=COLORED_TEXT,
+        custom__align="right",
+    )
 
 
 def number_column(field, title, thresholds=None, width=90):
@@ -132,7 +149,7 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
     of_user = lambda expr: f"{begun} * 0 + on (account_id, user_name) group_left () {expr}"
     owner = f'topk by (account_id, user_name) (1, max by (account_id, user_name, tag_owner) (aws_iam_user_info{{{scope}, tag_owner!=""}}))'
     targets = [
-        g.rows(runbook_page(console_host(named(f"{begun} * 1000", "account_name, partition")))),
+        g.rows(runbook_page(console_host(named(f"{begun} * 1000", "account_name, partition")), rules)),
         g.rows(f"(time() - {begun}) / {DAY}"),
         g.rows(of_user(f"max by (account_id, user_name) (aws_iam_user_active_access_keys{{{scope}}})")),
         g.rows(of_user(f"min by (account_id, user_name) ({ages})")),
@@ -141,24 +158,49 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
     ]
     several = "|" in rules
     columns = [
-        *account_columns(), g.column("user_name", "User", links=[USER_LINK]), g.column("tag_owner", "Owner", 125),
+        *account_columns(),
+        g.column("user_name", "User", links=[USER_LINK]),
+        g.column("tag_owner", "Owner", 125),
         g.column("rule", "Rule", 105, mappings=RULE_MAPPING) if several else g.hidden("rule"),
         g.column("Value #A", "Since", 138, unit=DATE),
         days_column("Value #B", "For", DAYS_IN_VIOLATION, 75),
         number_column("Value #C", "Active keys", g.steps((2, g.RED), base="text"), 90),
-        days_column("Value #D", "Newest key", KEY_AGES), days_column("Value #E", "Oldest key", KEY_AGES),
+        days_column("Value #D", "Newest key", KEY_AGES),
+        days_column("Value #E", "Oldest key", KEY_AGES),
         console_column(),
-        g.column("runbook", "What to do", 98, mappings=ANY_TO("Runbook ↗"), links=[g.link("How to fix it", RUNBOOK_URL + "${__value.raw}.md", blank=True)]),
-        g.hidden("partition"), g.hidden("Value #F"),
+        g.column(
+            "runbook",
+            "What to do",
+            98,
+            mappings=ANY_TO("Runbook ↗"),
+            links=[g.link("How to fix it", RUNBOOK_URL + "${__value.raw}.md", blank=True)],
+        ),
+        g.hidden("partition"),
+        g.hidden("Value #F"),
     ]
-    order = ("account_name", "account_id", "user_name", "tag_owner", "rule", "Value #A", "Value #B", "Value #C", "Value #D", "Value #E", "console", "runbook")
-    return g.table(title, description, targets, columns, width=width, no_value=no_value, sort=("For", True), order=order)
+    order = (
+        "account_name",
+        "account_id",
+        "user_name",
+        "tag_owner",
+        "rule",
+        "Value #A",
+        "Value #B",
+        "Value #C",
+        "Value #D",
+        "Value #E",
+        "console",
+        "runbook",
+    )
+    return g.table(
+        title, description, targets, columns, width=width, no_value=no_value, sort=("For", True), order=order
+    )
 
 
 def accounts_table(title, description):
     by_account = lambda expr: f"sum by (account_id) ({expr})"
     targets = [
-        g.rows(f"max by (account_id, account_name, collector) (aws_iam_account_info{{{ACCOUNT}}})"),
+        g.rows(known_names("account_name, collector")),
         g.rows(by_account(users())),
         *(g.rows(violations(rule)) for rule in RULES),
         g.rows(by_account(users("unknown"))),
@@ -168,26 +210,61 @@ def accounts_table(title, description):
     ]
     bad = g.steps((1, g.RED), base="text")
     columns = [
-        *account_columns(), g.column("collector", "Collector", 80), g.hidden("Value #A"), number_column("Value #B", "Users", width=75),
-        number_column("Value #C", "More than one", bad, 125), number_column("Value #D", "Old", g.steps((1, g.ORANGE), base="text")),
-        number_column("Value #E", "Unused", g.steps((1, g.YELLOW), base="text")), number_column("Value #F", "Root keys", bad),
+        *account_columns(),
+        g.column("collector", "Collector", 80),
+        g.hidden("Value #A"),
+        number_column("Value #B", "Users", width=75),
+        number_column("Value #C", "More than one", bad, 125),
+        number_column("Value #D", "Old", g.steps((1, g.ORANGE), base="text")),
+        number_column("Value #E", "Unused", g.steps((1, g.YELLOW), base="text")),
+        number_column("Value #F", "Root keys", bad),
         number_column("Value #G", "Unknown", g.steps((1, g.YELLOW), base="text")),
-        g.column("Value #H", "Compliance", 150, unit="percentunit", min=0, max=1, decimals=1, thresholds=RATIO,
-                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
-        g.column("Value #I", "Last check", 90, mappings=g.text_of({"0": ("Failed", g.RED), "1": ("OK", g.GREEN)}), custom__cellOptions=COLORED_TEXT, custom__align="left"),
-        g.column("Value #J", "Age of facts", 105, unit="s", decimals=0, custom__align="right",
-                 thresholds=g.steps((5 * 3600, g.ORANGE), base="text"), custom__cellOptions=COLORED_TEXT),
+        g.column(
+            "Value #H",
+            "Compliance",
+            150,
+            unit="percentunit",
+            min=0,
+            max=1,
+            decimals=1,
+            thresholds=RATIO,
+            custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+        ),
+        g.column(
+            "Value #I",
+            "Last check",
+            90,
+            mappings=g.text_of({"0": ("Failed", g.RED), "1": ("OK", g.GREEN)}),
+            custom__cellOptions=COLORED_TEXT,
+            custom__align="left",
+        ),
+        g.column(
+            "Value #J",
+            "Age of facts",
+            105,
+            unit="s",
+            decimals=0,
+            custom__align="right",
+            thresholds=g.steps((5 * 3600, g.ORANGE), base="text"),
+            custom__cellOptions=COLORED_TEXT,
+        ),
     ]
     order = ("account_name", "account_id", "collector", *(f"Value #{ref}" for ref in "BCDEFGHIJ"))
-    return g.table(title, description, targets, columns, no_value="No account is known", sort=("More than one", True), order=order)
+    return g.table(
+        title, description, targets, columns, no_value="No account is known", sort=("More than one", True), order=order
+    )
 
 
-def violations_graph(width, by_rule=True):
+def violations_graph(width):
     return g.graph(
         "Violations over time",
         "Users in violation of each rule (for root keys: accounts), exempt and rotating ones not counted. A gap means that nothing was known.",
         [g.series(f"sum({violations(rule)})", text) for rule, (text, _) in RULES.items()],
-        width=width, step=True, colors=RULE_COLORS, no_value="Nothing known in this time range",
+        width=width,
+        step=True,
+        colors=RULE_COLORS,
+        no_value="Nothing known in this time range",
+        soft_max=5,
         defaults={"decimals": 0},
     )
 
@@ -196,24 +273,39 @@ def users_graph(width):
     return g.graph(
         "Users by status over time",
         "All IAM users by status. Rotating: in breach, within the grace period. Exempt: by the configuration. Unknown: the keys could not be read.",
-        [g.series(f'sum({users(status)})', text) for status, (text, _) in reversed(STATUSES.items())],
-        width=width, stack=True, step=True, colors={text: color for text, color in STATUSES.values()}, no_value="Nothing known in this time range",
+        [g.series(f"sum({users(status)})", text) for status, (text, _) in reversed(STATUSES.items())],
+        width=width,
+        stack=True,
+        step=True,
+        colors={text: color for text, color in STATUSES.values()},
+        no_value="Nothing known in this time range",
         defaults={"decimals": 0},
     )
 
 
 VARIABLES = [
-    g.variable("job", "Job", 'label_values({__name__=~"aws_iam_users|iam_key_exporter_build_info"}, job)', "Jobs of Prometheus that scrape the exporter."),
     g.variable(
-        "account_id", "Account",
+        "job",
+        "Job",
+        'label_values({__name__=~"aws_iam_users|iam_key_exporter_build_info"}, job)',
+        "Jobs of Prometheus that scrape the exporter.",
+    ),
+    g.variable(
+        "account_id",
+        "Account",
         # Accounts of the last day, so that the choice survives an outage; those without a good check have no name yet.
         'query_result(label_join(max by (account_id, account_name) (last_over_time(aws_iam_account_info{job=~"$job"}[1d])) or on (account_id)'
         ' max by (account_id) (last_over_time(iam_key_exporter_account_up{job=~"$job"}[1d])), "text", " ", "account_name", "account_id"))',
-        "AWS accounts, by name and ID.", sort=5, regex='/account_id="(?<value>[^"]+)".*text="\\s*(?<text>[^"]+)"/',
+        "AWS accounts, by name and ID.",
+        sort=5,
+        regex='/account_id="(?<value>[^"]+)".*text="\\s*(?<text>[^"]+)"/',
     ),
 ]
 USER_VARIABLE = g.variable(
-    "user_name", "User",
-    'label_values({__name__=~"aws_iam_user_active_access_keys|aws_iam_user_violation_since_timestamp_seconds", ' + ACCOUNT + "}, user_name)",
+    "user_name",
+    "User",
+    'label_values({__name__=~"aws_iam_user_active_access_keys|aws_iam_user_violation_since_timestamp_seconds", '
+    + ACCOUNT
+    + "}, user_name)",
     "IAM users of the chosen accounts; choose an account first where there are many.",
 )

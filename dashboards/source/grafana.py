@@ -12,9 +12,12 @@ COLUMNS = 24
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "#8e8e8e"
 
 
-def steps(*pairs, base=GREEN):
-    """Thresholds: the colour of the lowest values, then pairs of a value and the colour from there on."""
-    return {"mode": "absolute", "steps": [{"value": None, "color": base}] + [{"value": v, "color": c} for v, c in pairs]}
+def steps(*pairs, base=GREEN, below=GREY):
+    """Thresholds: the colour from 0 on, then pairs of a value and the colour from there on.
+
+    Grafana gives the lowest step's colour to a missing value, so that one must not look like good news.
+    """
+    return {"mode": "absolute", "steps": [{"value": v, "color": c} for v, c in ((None, below), (0, base), *pairs)]}
 
 
 NEUTRAL = steps(base="text")
@@ -41,54 +44,155 @@ def panel(kind, title, description, targets, *, width, unit, no_value, threshold
     for ref, target in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", targets, strict=False):
         target.update(refId=ref, datasource=DATASOURCE, editorMode="code")
     return {
-        "type": kind, "title": title, "description": description, "datasource": DATASOURCE, "gridPos": {"w": width},
-        "targets": targets, "fieldConfig": {"defaults": defaults, "overrides": more.pop("overrides", [])}, "options": options, **more,
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATASOURCE,
+        "gridPos": {"w": width},
+        "targets": targets,
+        "fieldConfig": {"defaults": defaults, "overrides": more.pop("overrides", [])},
+        "options": options,
+        **more,
     }
 
 
 REDUCE = {"values": False, "calcs": ["lastNotNull"], "fields": ""}
 
 
-def stat(title, description, targets, *, width, unit="locale", no_value="No data", thresholds=NONE_ALLOWED, fill=False, **more):
+def stat(
+    title,
+    description,
+    targets,
+    *,
+    width,
+    unit="locale",
+    no_value="No data",
+    thresholds=NONE_ALLOWED,
+    fill=False,
+    **more,
+):
     options = {
-        "colorMode": "background" if fill else "value", "graphMode": "none", "justifyMode": "center", "textMode": more.pop("text", "value"),
-        "orientation": more.pop("orientation", "auto"), "reduceOptions": REDUCE | {"fields": more.pop("fields", "")}, "wideLayout": True,
-        "showPercentChange": False, "percentChangeColorMode": "standard",
+        "colorMode": "background" if fill else "value",
+        "graphMode": "none",
+        "justifyMode": "center",
+        "textMode": more.pop("text", "value"),
+        "orientation": more.pop("orientation", "auto"),
+        "reduceOptions": REDUCE | {"fields": more.pop("fields", "")},
+        "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
     }
     more["defaults"] = {"color": {"mode": "thresholds"}, **more.get("defaults", {})}
-    return panel("stat", title, description, targets, width=width, unit=unit, no_value=no_value, thresholds=thresholds, options=options, **more)
+    return panel(
+        "stat",
+        title,
+        description,
+        targets,
+        width=width,
+        unit=unit,
+        no_value=no_value,
+        thresholds=thresholds,
+        options=options,
+        **more,
+    )
 
 
 def gauge(title, description, targets, *, width, thresholds, no_value, unit="percentunit", **more):
     options = {
-        "minVizHeight": 75, "minVizWidth": 75, "orientation": "auto", "reduceOptions": REDUCE, "showThresholdLabels": False,
-        "showThresholdMarkers": True, "sizing": "auto",
+        "minVizHeight": 75,
+        "minVizWidth": 75,
+        "orientation": "auto",
+        "reduceOptions": REDUCE,
+        "showThresholdLabels": False,
+        "showThresholdMarkers": True,
+        "sizing": "auto",
     }
     more["defaults"] = {"color": {"mode": "thresholds"}, "min": 0, "max": 1, **more.get("defaults", {})}
-    return panel("gauge", title, description, targets, width=width, unit=unit, no_value=no_value, thresholds=thresholds, options=options, **more)
+    return panel(
+        "gauge",
+        title,
+        description,
+        targets,
+        width=width,
+        unit=unit,
+        no_value=no_value,
+        thresholds=thresholds,
+        options=options,
+        **more,
+    )
 
 
 def bars(title, description, targets, *, width, unit="locale", no_value="No data", thresholds, **more):
     options = {
-        "displayMode": "basic", "valueMode": "color", "namePlacement": "left", "showUnfilled": True, "sizing": "manual", "minVizWidth": 8,
-        "minVizHeight": 16, "maxVizHeight": 28, "orientation": "horizontal", "reduceOptions": REDUCE,
+        "displayMode": "basic",
+        "valueMode": "color",
+        "namePlacement": "left",
+        "showUnfilled": True,
+        "sizing": "manual",
+        "minVizWidth": 8,
+        "minVizHeight": 16,
+        "maxVizHeight": 28,
+        "orientation": "horizontal",
+        "reduceOptions": REDUCE,
         "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
     }
     more["defaults"] = {"color": {"mode": "thresholds"}, "min": 0, **more.get("defaults", {})}
-    return panel("bargauge", title, description, targets, width=width, unit=unit, no_value=no_value, thresholds=thresholds, options=options, **more)
+    return panel(
+        "bargauge",
+        title,
+        description,
+        targets,
+        width=width,
+        unit=unit,
+        no_value=no_value,
+        thresholds=thresholds,
+        options=options,
+        **more,
+    )
 
 
-def graph(title, description, targets, *, width, unit="locale", no_value="No data in this time range", thresholds=NEUTRAL, stack=False,
-          draw="line", step=False, fill=8, soft_max=None, legend=("lastNotNull",), colors=None, **more):
+def graph(
+    title,
+    description,
+    targets,
+    *,
+    width,
+    unit="locale",
+    no_value="No data in this time range",
+    thresholds=NEUTRAL,
+    stack=False,
+    draw="line",
+    step=False,
+    fill=8,
+    soft_max=None,
+    legend=("lastNotNull",),
+    colors=None,
+    **more,
+):
     """Lines end where facts end: gaps are not closed."""
     defaults = {
-        "color": {"mode": "palette-classic"}, "min": 0,
+        "color": {"mode": "palette-classic"},
+        "min": 0,
         "custom": {
-            "drawStyle": draw, "lineInterpolation": "stepAfter" if step else "linear", "lineWidth": 2 if not stack else 1, "spanNulls": False,
-            "fillOpacity": 100 if draw == "bars" else 40 if stack else fill, "gradientMode": "none", "showPoints": "never", "pointSize": 5,
-            "stacking": {"mode": "normal" if stack else "none", "group": "A"}, "thresholdsStyle": {"mode": "off"}, "axisPlacement": "auto",
-            "axisLabel": "", "axisBorderShow": False, "axisCenteredZero": False, "axisColorMode": "text", "scaleDistribution": {"type": "linear"},
-            "barAlignment": 0, "insertNulls": False, "hideFrom": {"legend": False, "tooltip": False, "viz": False},
+            "drawStyle": draw,
+            "lineInterpolation": "stepAfter" if step else "linear",
+            "lineWidth": 2 if not stack else 1,
+            "spanNulls": False,
+            "fillOpacity": 100 if draw == "bars" else 40 if stack else fill,
+            "gradientMode": "none",
+            "showPoints": "auto",
+            "pointSize": 4,
+            "stacking": {"mode": "normal" if stack else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "off"},
+            "axisPlacement": "auto",
+            "axisLabel": "",
+            "axisBorderShow": False,
+            "axisCenteredZero": False,
+            "axisColorMode": "text",
+            "scaleDistribution": {"type": "linear"},
+            "barAlignment": 0,
+            "insertNulls": False,
+            "hideFrom": {"legend": False, "tooltip": False, "viz": False},
         },
     } | more.pop("defaults", {})
     if soft_max is not None:
@@ -96,14 +200,30 @@ def graph(title, description, targets, *, width, unit="locale", no_value="No dat
     table = more.pop("table", False)
     options = {
         "legend": {
-            "showLegend": True, "displayMode": "table" if table else "list", "placement": "right" if table else "bottom",
+            "showLegend": True,
+            "displayMode": "table" if table else "list",
+            "placement": "right" if table else "bottom",
             "calcs": list(legend),
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
-    overrides = [override(name, color={"mode": "fixed", "fixedColor": color}) for name, color in (colors or {}).items()] + more.pop("overrides", [])
-    return panel("timeseries", title, description, targets, width=width, unit=unit, no_value=no_value, thresholds=thresholds, options=options,
-                 defaults=defaults, overrides=overrides, **more)
+    overrides = [
+        override(name, color={"mode": "fixed", "fixedColor": color}) for name, color in (colors or {}).items()
+    ] + more.pop("overrides", [])
+    return panel(
+        "timeseries",
+        title,
+        description,
+        targets,
+        width=width,
+        unit=unit,
+        no_value=no_value,
+        thresholds=thresholds,
+        options=options,
+        defaults=defaults,
+        overrides=overrides,
+        **more,
+    )
 
 
 def override(name, **properties):
@@ -128,14 +248,30 @@ def hidden(field):
 def table(title, description, targets, columns, *, width=COLUMNS, no_value, sort=None, thresholds=NEUTRAL, order=()):
     """A table of several queries, joined by the labels that all of them have. `order`: fields from left to right."""
     options = {
-        "showHeader": True, "cellHeight": "sm", "frameIndex": 0, "sortBy": [{"displayName": sort[0], "desc": sort[1]}] if sort else [],
+        "showHeader": True,
+        "cellHeight": "sm",
+        "frameIndex": 0,
+        "sortBy": [{"displayName": sort[0], "desc": sort[1]}] if sort else [],
         "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": "", "enablePagination": True},
     }
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": False}
-    organize = {"excludeByName": {"Time": True}, "indexByName": {name: i for i, name in enumerate(order)}, "renameByName": {}}
+    organize = {
+        "excludeByName": {"Time": True},
+        "indexByName": {name: i for i, name in enumerate(order)},
+        "renameByName": {},
+    }
     return panel(
-        "table", title, description, targets, width=width, unit="none", no_value=no_value, thresholds=thresholds, options=options,
-        defaults={"custom": custom, "color": {"mode": "thresholds"}}, overrides=columns,
+        "table",
+        title,
+        description,
+        targets,
+        width=width,
+        unit="none",
+        no_value=no_value,
+        thresholds=thresholds,
+        options=options,
+        defaults={"custom": custom, "color": {"mode": "thresholds"}},
+        overrides=columns,
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
     )
 
@@ -162,24 +298,54 @@ def to_dashboard(uid, title, **variables):
 def open_dashboard(uid):
     """A link of a dashboard or panel to another of our dashboards, with all variables and the time range."""
     return {
-        "type": "link", "title": TITLES[uid], "url": f"/d/{uid}", "icon": "dashboard", "tooltip": TITLES[uid], "tags": [],
-        "asDropdown": False, "targetBlank": False, "includeVars": True, "keepTime": True,
+        "type": "link",
+        "title": TITLES[uid],
+        "url": f"/d/{uid}",
+        "icon": "dashboard",
+        "tooltip": TITLES[uid],
+        "tags": [],
+        "asDropdown": False,
+        "targetBlank": False,
+        "includeVars": True,
+        "keepTime": True,
     }
 
 
 def variable(name, label, query, description, *, sort=1, regex=""):
     return {
-        "type": "query", "name": name, "label": label, "description": description, "datasource": DATASOURCE,
-        "query": {"query": query, "refId": f"Variable-{name}"}, "definition": query, "regex": regex, "refresh": 2, "sort": sort,
-        "multi": True, "includeAll": True, "allValue": ".+", "current": {"text": ["All"], "value": ["$__all"]}, "hide": 0,
-        "skipUrlSync": False, "options": [],
+        "type": "query",
+        "name": name,
+        "label": label,
+        "description": description,
+        "datasource": DATASOURCE,
+        "query": {"query": query, "refId": f"Variable-{name}"},
+        "definition": query,
+        "regex": regex,
+        "refresh": 2,
+        "sort": sort,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".+",
+        "current": {"text": ["All"], "value": ["$__all"]},
+        "hide": 0,
+        "skipUrlSync": False,
+        "options": [],
     }
 
 
 DATASOURCE_VARIABLE = {
-    "type": "datasource", "name": "datasource", "label": "Data source", "description": "The Prometheus that scrapes the exporter.",
-    "query": "prometheus", "regex": "", "refresh": 1, "multi": False, "includeAll": False, "hide": 0,
-    "skipUrlSync": False, "options": [],
+    "type": "datasource",
+    "name": "datasource",
+    "label": "Data source",
+    "description": "The Prometheus that scrapes the exporter.",
+    "query": "prometheus",
+    "regex": "",
+    "refresh": 1,
+    "multi": False,
+    "includeAll": False,
+    "hide": 0,
+    "skipUrlSync": False,
+    "options": [],
 }
 
 
@@ -189,9 +355,19 @@ class Board:
     def __init__(self, uid, description, variables, time):
         self.uid, self.panels, self.y = uid, [], 0
         self.json = {
-            "uid": uid, "title": TITLES[uid], "description": description, "tags": ["aws", "iam", "iam-key-exporter", "security"],
-            "schemaVersion": 41, "version": 1, "editable": False, "graphTooltip": 1, "timezone": "browser", "refresh": "1m",
-            "time": {"from": time, "to": "now"}, "timepicker": {}, "annotations": {"list": []},
+            "uid": uid,
+            "title": TITLES[uid],
+            "description": description,
+            "tags": ["aws", "iam", "iam-key-exporter", "security"],
+            "schemaVersion": 41,
+            "version": 1,
+            "editable": False,
+            "graphTooltip": 1,
+            "timezone": "browser",
+            "refresh": "1m",
+            "time": {"from": time, "to": "now"},
+            "timepicker": {},
+            "annotations": {"list": []},
             "templating": {"list": [DATASOURCE_VARIABLE, *variables]},
             "links": [open_dashboard(other) for other in TITLES if other != uid],
             "panels": self.panels,

@@ -13,18 +13,30 @@ def span(low, high):
     return f"{low} to {high} days" if high else f"over {low} days"
 
 
-def between(expr, low, high):
-    """How many keys lie in the span; 0 only if there are keys that do not."""
+def between(expr, low, high, known):
+    """How many keys lie in the span; 0 if there are none, but keys are known. `known`: a metric that tells so cheaply."""
     inside = f"({expr} >= {low}) < {high}" if high else f"{expr} >= {low}"
-    return f"count({inside}) or count({expr}) * 0"
+    return f"count({inside}) or count({known}{{{f.ACCOUNT}}}) * 0"
 
 
 def count_of_rule(title, rule, description, color, width):
-    return g.stat(title, description, [g.instant(f"sum({f.violations(rule)})")], width=width, thresholds=g.steps((1, color)), no_value="Not known")
+    return g.stat(
+        title,
+        description,
+        [g.instant(f"sum({f.violations(rule)})")],
+        width=width,
+        thresholds=g.steps((1, color)),
+        no_value="Not known",
+    )
 
 
 def dashboard():
-    board = g.Board(g.OVERVIEW, "Which IAM users have more than one active access key, since when, and in which accounts.", f.VARIABLES, "now-24h")
+    board = g.Board(
+        g.OVERVIEW,
+        "Which IAM users have more than one active access key, since when, and in which accounts.",
+        f.VARIABLES,
+        "now-24h",
+    )
     several = "multiple_active_keys"
     board.line(
         5,
@@ -32,35 +44,65 @@ def dashboard():
             "More than one active key",
             "Users in breach of the policy itself: an IAM user has at most one active access key. Exempt and rotating users are not counted. "
             "No data means that nothing is known, not that all is well.",
-            [g.instant(f"sum({f.violations(several)})")], width=5, fill=True, no_value="Not known",
+            [g.instant(f"sum({f.violations(several)})")],
+            width=5,
+            fill=True,
+            no_value="Not known",
         ),
         g.gauge(
             "Compliance",
             "Share of users who are known to keep to the policy: compliant, rotating or exempt. Users whose keys could not be read do not count as compliant.",
-            [g.instant(f"sum({f.users('compliant|rotating|exempt')}) / (sum({f.users()}) > 0)")], width=4, thresholds=f.RATIO, no_value="Not known",
+            [g.instant(f"sum({f.users('compliant|rotating|exempt')}) / (sum({f.users()}) > 0)")],
+            width=4,
+            thresholds=f.RATIO,
+            no_value="Not known",
             defaults={"decimals": 1},
         ),
         g.stat(
             "Longest open",
             "For how long the longest violation of the one-key rule has lasted, by AWS's own dates.",
-            [g.instant(f'time() - min({f.since(several)}) or sum({f.violations(several)}) == 0')], width=3, unit="s", no_value="Not known",
-            thresholds=g.steps((1, g.ORANGE), (f.DAY, g.RED)), defaults={"mappings": g.text_of({"0": ("None", g.GREEN)}), "decimals": 1},
+            [g.instant(f"time() - min({f.since(several)}) or sum({f.violations(several)}) == 0")],
+            width=3,
+            unit="s",
+            no_value="Not known",
+            thresholds=g.steps((1, g.ORANGE), (f.DAY, g.RED)),
+            defaults={"mappings": g.text_of({"0": ("None", g.GREEN)}), "decimals": 1},
         ),
         g.stat(
-            "Root keys", "Active access keys of root users. There should be none.",
-            [g.instant(f"sum(max by (account_id) (aws_iam_account_root_active_access_keys{{{f.ACCOUNT}}}))")], width=3, no_value="Not known",
+            "Root keys",
+            "Active access keys of root users. There should be none.",
+            [g.instant(f"sum(max by (account_id) (aws_iam_account_root_active_access_keys{{{f.ACCOUNT}}}))")],
+            width=3,
+            no_value="Not known",
         ),
-        count_of_rule("Old keys", "key_age", "Users with an active key older than the limit (90 days unless configured).", g.ORANGE, 3),
-        count_of_rule("Unused keys", "unused_key", "Users with an active key that was never used, or not for the limit (90 days unless "
-                      "configured). Not known where last use is not read (--collect.last-used).", g.YELLOW, 3),
+        count_of_rule(
+            "Old keys",
+            "key_age",
+            "Users with an active key older than the limit (90 days unless configured).",
+            g.ORANGE,
+            3,
+        ),
+        count_of_rule(
+            "Unused keys",
+            "unused_key",
+            "Users with an active key that was never used, or not for the limit (90 days unless "
+            "configured). Not known where last use is not read (--collect.last-used).",
+            g.YELLOW,
+            3,
+        ),
         g.stat(
             "Not checked",
             "Accounts whose last check failed, and accounts that the exporter reported within a day but reports no longer. "
             "Their numbers are old or missing: see the health dashboard.",
-            [g.instant(
-                f"count(count by (account_id) (last_over_time(iam_key_exporter_account_up{{{f.ACCOUNT}}}[1d])))"
-                f" - (count(max by (account_id) (iam_key_exporter_account_up{{{f.ACCOUNT}}}) == 1) or vector(0))",
-            )], width=3, no_value="Not known", links=[g.open_dashboard(g.HEALTH)],
+            [
+                g.instant(
+                    f"count(count by (account_id) (last_over_time(iam_key_exporter_account_up{{{f.ACCOUNT}}}[1d])))"
+                    f" - (count(max by (account_id) (iam_key_exporter_account_up{{{f.ACCOUNT}}}) == 1) or vector(0))",
+                )
+            ],
+            width=3,
+            no_value="Not known",
+            links=[g.open_dashboard(g.HEALTH)],
         ),
     )
     board.line(
@@ -69,82 +111,138 @@ def dashboard():
             "Users with more than one active key",
             "Who, since when, and where to act. Owner is the user's tag `owner`, where the exporter reads it (--collect.tags=owner). "
             "A user leaves the table at the first check that says so.",
-            several, no_value="No user is known to have more than one active key",
+            several,
+            no_value="No user is known to have more than one active key",
         ),
     )
     board.line(8, f.violations_graph(12), f.users_graph(12))
-    worst = f"topk(10, max by (account_id) (max_over_time(aws_iam_access_key_violations{{{f.ACCOUNT}, rule=\"{several}\"}}[$__range] @ end())) > 0)"
+    worst = f'topk(10, max by (account_id) (max_over_time(aws_iam_access_key_violations{{{f.ACCOUNT}, rule="{several}"}}[$__range] @ end())) > 0)'
     board.line(
         9,
         g.bars(
-            "Accounts with most violations", "Users with more than one active key: the ten accounts with most of them.",
-            [g.instant(f"topk(10, {f.called(f.violations(several))})", "{{account}}")], width=8,
-            thresholds=g.NONE_ALLOWED, no_value="Not known", defaults={"displayName": "${__field.labels.account}"},
+            "Accounts with most violations",
+            "Users with more than one active key: the ten accounts with most of them.",
+            [g.instant(f"topk(10, {f.called(f.violations(several))})", "{{account}}")],
+            width=8,
+            thresholds=g.NONE_ALLOWED,
+            no_value="Not known",
+            defaults={"displayName": "${__field.labels.account}"},
         ),
         g.graph(
-            "Violations over time, by account", "Users with more than one active key, in the ten accounts that had most of them in this time range.",
+            "Violations over time, by account",
+            "Users with more than one active key, in the ten accounts that had most of them in this time range.",
             [g.series(f.called(f"{f.violations(several)} and on (account_id) {worst}"), "{{account}}")],
-            width=16, step=True, no_value="No violation known in this time range", defaults={"decimals": 0}, table=True, legend=("lastNotNull", "max"), fill=0,
+            width=16,
+            step=True,
+            no_value="No violation known in this time range",
+            defaults={"decimals": 0},
+            table=True,
+            legend=("lastNotNull", "max"),
+            fill=0,
         ),
     )
     board.line(
         7,
         g.bars(
-            "Active keys by age", "Days since the key was created. Complete if the exporter names all users (--metrics.users=all or keyed).",
-            [g.instant(between(AGE, low, high), span(low, high)) for low, high, _ in AGES], width=8, thresholds=g.NEUTRAL, no_value="No active key is known",
-            overrides=[g.override(span(low, high), color={"mode": "fixed", "fixedColor": color}) for low, high, color in AGES],
+            "Active keys by age",
+            "Days since the key was created. Complete if the exporter names all users (--metrics.users=all or keyed).",
+            [g.instant(between(AGE, low, high, "aws_iam_access_key_active"), span(low, high)) for low, high, _ in AGES],
+            width=8,
+            thresholds=g.NEUTRAL,
+            no_value="No active key is known",
+            overrides=[
+                g.override(span(low, high), color={"mode": "fixed", "fixedColor": color}) for low, high, color in AGES
+            ],
         ),
         g.bars(
             "Active keys by last use",
             "Days since the key was last used. Keys count as never used only where last use is read (--collect.last-used, or the credential report).",
             [
-                *(g.instant(between(IDLE, low, high), span(low, high)) for low, high, _ in IDLES),
+                *(
+                    g.instant(
+                        between(IDLE, low, high, "aws_iam_access_key_last_used_timestamp_seconds"), span(low, high)
+                    )
+                    for low, high, _ in IDLES
+                ),
                 g.instant(
                     f"count((max by (account_id, user_name, key) (aws_iam_access_key_active{{{f.ACCOUNT}}}) == 1)"
                     f" unless on (account_id, user_name, key) aws_iam_access_key_last_used_timestamp_seconds{{{f.ACCOUNT}}}"
                     f" and on (account_id) {f.violations('unused_key')}) or count({f.violations('unused_key')}) * 0",
                     "never used",
                 ),
-            ], width=8, thresholds=g.NEUTRAL, no_value="Not known",
+            ],
+            width=8,
+            thresholds=g.NEUTRAL,
+            no_value="Not known",
             overrides=[
-                *(g.override(span(low, high), color={"mode": "fixed", "fixedColor": color}) for low, high, color in IDLES),
+                *(
+                    g.override(span(low, high), color={"mode": "fixed", "fixedColor": color})
+                    for low, high, color in IDLES
+                ),
                 g.override("never used", color={"mode": "fixed", "fixedColor": "dark-red"}),
             ],
         ),
         g.bars(
-            "Keys by status", "Access keys of users. An inactive key opens nothing, but takes one of the user's two places: delete it when nobody misses it.",
-            [g.instant(f'sum(max by (account_id) (aws_iam_access_keys{{{f.ACCOUNT}, status="{status}"}}))', status) for status in ("active", "inactive")],
-            width=4, thresholds=g.NEUTRAL, no_value="Not known",
-            overrides=[g.override("active", color={"mode": "fixed", "fixedColor": g.BLUE}), g.override("inactive", color={"mode": "fixed", "fixedColor": g.GREY})],
+            "Keys by status",
+            "Access keys of users. An inactive key opens nothing, but takes one of the user's two places: delete it when nobody misses it.",
+            [
+                g.instant(f'sum(max by (account_id) (aws_iam_access_keys{{{f.ACCOUNT}, status="{status}"}}))', status)
+                for status in ("active", "inactive")
+            ],
+            width=4,
+            thresholds=g.NEUTRAL,
+            no_value="Not known",
+            overrides=[
+                g.override("active", color={"mode": "fixed", "fixedColor": g.BLUE}),
+                g.override("inactive", color={"mode": "fixed", "fixedColor": g.GREY}),
+            ],
         ),
         g.bars(
-            "Exemptions by state", "Exemptions of the exporter's configuration. Expired ones no longer exempt; unmatched ones match no user: a typing error, or the user is gone.",
-            [g.instant(f'sum(max by (job) (aws_iam_exemptions{{job=~"$job", state="{state}"}}))', state) for state in ("used", "expired", "unmatched")],
-            width=4, thresholds=g.NONE_WANTED, no_value="Not known",
+            "Exemptions by state",
+            "Exemptions of the exporter's configuration. Expired ones no longer exempt; unmatched ones match no user: a typing error, or the user is gone.",
+            [
+                g.instant(f'sum(max by (job) (aws_iam_exemptions{{job=~"$job", state="{state}"}}))', state)
+                for state in ("used", "expired", "unmatched")
+            ],
+            width=4,
+            thresholds=g.NONE_WANTED,
+            no_value="Not known",
             overrides=[g.override("used", color={"mode": "fixed", "fixedColor": g.PURPLE})],
         ),
     )
     board.line(
         9,
         f.findings_table(
-            "Users with old or unused keys", "Findings of the other rules about users: one line a user and rule.", "key_age|unused_key",
+            "Users with old or unused keys",
+            "Findings of the other rules about users: one line a user and rule.",
+            "key_age|unused_key",
             no_value="No user is known to have an old or unused key",
         ),
     )
     expires = 'max by (user, account, rule) (aws_iam_exemption_expires_timestamp_seconds{job=~"$job"})'
-    board.line(10, f.accounts_table("Accounts", "All accounts, those with most users in violation first. Click on one to drill down."))
+    board.line(
+        10,
+        f.accounts_table(
+            "Accounts", "All accounts, those with most users in violation first. Click on one to drill down."
+        ),
+    )
     board.line(
         7,
         g.table(
-            "Exemptions", "Every exemption of the configuration, the next to end first. After its last day an exemption no longer holds. "
+            "Exemptions",
+            "Every exemption of the configuration, the next to end first. After its last day an exemption no longer holds. "
             "Without account or rule it holds for all of them.",
             [g.rows(f"{expires} * 1000"), g.rows(f"({expires} - time()) / {f.DAY}")],
             [
-                g.column("user", "User (name or ARN, with wildcards)"), g.column("account", "Account ID", 140, "all"),
-                g.column("rule", "Rule", 220, "all", mappings=f.RULE_MAPPING), g.column("Value #A", "Holds until", 180, unit=f.DATE),
-                f.days_column("Value #B", "Left", g.steps((0, g.ORANGE), (14, "text"), base=g.RED), 110),
+                g.column("user", "User (name or ARN, with wildcards)"),
+                g.column("account", "Account ID", 140, "all"),
+                g.column("rule", "Rule", 220, "all", mappings=f.RULE_MAPPING),
+                g.column("Value #A", "Holds until", 180, unit=f.DATE),
+                f.days_column("Value #B", "Left", g.steps((14, "text"), base=g.ORANGE, below=g.RED), 110),
             ],
-            no_value="No exemptions", sort=("Left", False), order=("user", "account", "rule", "Value #A", "Value #B"),
+            no_value="No exemption is known",
+            sort=("Left", False),
+            order=("user", "account", "rule", "Value #A", "Value #B"),
         ),
     )
     return board.json

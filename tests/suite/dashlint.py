@@ -1,5 +1,6 @@
 """What is asked of a Grafana dashboard beyond its structure, and how Grafana turns its expressions into queries."""
 
+import json
 import re
 
 import promql_parser as promql
@@ -7,13 +8,26 @@ import promql_parser as promql
 from harness import ROOT
 
 FOLDER = ROOT / "dashboards"
+OVERVIEW, DRILLDOWN, HEALTH = UIDS = (
+    "iam-key-exporter-overview",
+    "iam-key-exporter-drilldown",
+    "iam-key-exporter-health",
+)
 VARIABLES = ("datasource", "job", "account_id")
 COUNTER_FUNCTIONS = ("rate", "increase", "irate")
 # Stands for $__rate_interval while an expression is parsed: a duration that nobody would write.
 RATE_INTERVAL = "4w1d7m3s"
 
 
-COLOR_MODES = {"thresholds", "palette-classic", "palette-classic-by-name", "fixed", "shades", "continuous-GrYlRd", "continuous-BlPu"}
+COLOR_MODES = {
+    "thresholds",
+    "palette-classic",
+    "palette-classic-by-name",
+    "fixed",
+    "shades",
+    "continuous-GrYlRd",
+    "continuous-BlPu",
+}
 LEGEND = {"displayMode": {"list", "table", "hidden"}, "placement": {"bottom", "right"}}
 ORIENTATION = {"auto", "horizontal", "vertical"}
 CALCS = {"lastNotNull", "last", "first", "firstNotNull", "min", "max", "mean", "sum", "count", "range", "diff", "delta"}
@@ -47,7 +61,15 @@ ENUMS = {
         "fieldConfig.defaults.custom.gradientMode": {"none", "opacity", "hue", "scheme"},
         "fieldConfig.defaults.custom.showPoints": {"auto", "always", "never"},
         "fieldConfig.defaults.custom.stacking.mode": {"none", "normal", "percent"},
-        "fieldConfig.defaults.custom.thresholdsStyle.mode": {"off", "line", "area", "line+area", "dashed", "dashed+area", "series"},
+        "fieldConfig.defaults.custom.thresholdsStyle.mode": {
+            "off",
+            "line",
+            "area",
+            "line+area",
+            "dashed",
+            "dashed+area",
+            "series",
+        },
         "fieldConfig.defaults.custom.axisPlacement": {"auto", "left", "right", "hidden"},
         "fieldConfig.defaults.custom.axisColorMode": {"text", "series"},
         "fieldConfig.defaults.custom.scaleDistribution.type": {"linear", "log", "symlog"},
@@ -56,7 +78,13 @@ ENUMS = {
     "table": {
         "options.cellHeight": {"sm", "md", "lg"},
         "fieldConfig.defaults.custom.align": {"auto", "left", "center", "right"},
-        "fieldConfig.defaults.custom.cellOptions.type": {"auto", "color-text", "color-background", "gauge", "data-links"},
+        "fieldConfig.defaults.custom.cellOptions.type": {
+            "auto",
+            "color-text",
+            "color-background",
+            "gauge",
+            "data-links",
+        },
     },
 }
 PROPERTIES = {  # of overrides: a check of the value each
@@ -77,8 +105,24 @@ PROPERTIES = {  # of overrides: a check of the value each
     "custom.hideFrom": lambda v: set(v) == {"legend", "tooltip", "viz"},
     "custom.lineStyle": lambda v: v.get("fill") in ("solid", "dash", "dot"),
 }
-UNITS = {"none", "short", "locale", "s", "ms", "percent", "percentunit", "bytes", "decbytes", "reqps", "reqpm", "ops", "bool"}
-COLOR = re.compile(r"((super-light|light|semi-dark|dark)-)?(red|orange|yellow|green|blue|purple)|text|transparent|#[0-9a-f]{6}")
+UNITS = {
+    "none",
+    "short",
+    "locale",
+    "s",
+    "ms",
+    "percent",
+    "percentunit",
+    "bytes",
+    "decbytes",
+    "reqps",
+    "reqpm",
+    "ops",
+    "bool",
+}
+COLOR = re.compile(
+    r"((super-light|light|semi-dark|dark)-)?(red|orange|yellow|green|blue|purple)|text|transparent|#[0-9a-f]{6}"
+)
 
 
 def known_unit(unit):
@@ -93,8 +137,10 @@ def good_thresholds(thresholds):
     steps = (thresholds or {}).get("steps") or [{}]
     values = [step.get("value", 0) for step in steps[1:]]
     return (
-        (thresholds or {}).get("mode") in ("absolute", "percentage") and steps[0].get("value", 0) is None
-        and all(isinstance(value, int | float) for value in values) and values == sorted(set(values))
+        (thresholds or {}).get("mode") in ("absolute", "percentage")
+        and steps[0].get("value", 0) is None
+        and all(isinstance(value, int | float) for value in values)
+        and values == sorted(set(values))
         and all(good_color(step.get("color")) for step in steps)
     )
 
@@ -119,6 +165,10 @@ def contract():
     return metrics
 
 
+def load(uid):
+    return json.loads((FOLDER / f"{uid}.json").read_text())
+
+
 def panels(dashboard):
     """All panels except rows, those inside collapsed rows too."""
     for panel in dashboard["panels"]:
@@ -128,7 +178,9 @@ def panels(dashboard):
 def fill(text, chosen, step=15, scrape=15, span=3600):
     """The expression as Grafana sends it. `chosen`: variable to list of values, or to a string that stands for All."""
     own = {
-        "__rate_interval": f"{max(step + scrape, 4 * scrape)}s", "__interval": f"{step}s", "__range": f"{span}s",
+        "__rate_interval": f"{max(step + scrape, 4 * scrape)}s",
+        "__interval": f"{step}s",
+        "__range": f"{span}s",
     }
 
     def value(match):
@@ -238,6 +290,8 @@ def panel_problems(panel, metrics):
         yield "no text for no value"
     if not good_thresholds(defaults.get("thresholds")):
         yield "no thresholds, or wrong ones"
+    elif panel["type"] != "timeseries" and defaults["thresholds"]["steps"][0]["color"] not in ("text", "#8e8e8e"):
+        yield "a missing value would have the colour of a good or bad one"
     if defaults.get("color", {}).get("mode") not in COLOR_MODES:
         yield f"unknown colour mode {defaults.get('color', {}).get('mode')!r}"
     if not all(good_mapping(mapping) for mapping in defaults.get("mappings", [])):
@@ -249,7 +303,9 @@ def panel_problems(panel, metrics):
     for path, allowed in ENUMS.get(panel["type"], {}).items():
         if value_at(panel, path) not in allowed:
             yield f"{path} is {value_at(panel, path)!r}, not one of {sorted(map(str, allowed))}"
-    for calc in (value_at(panel, "options.reduceOptions.calcs") or []) + (value_at(panel, "options.legend.calcs") or []):
+    for calc in (value_at(panel, "options.reduceOptions.calcs") or []) + (
+        value_at(panel, "options.legend.calcs") or []
+    ):
         if calc not in CALCS:
             yield f"unknown calculation {calc!r}"
     for transformation in panel.get("transformations", []):
@@ -273,7 +329,10 @@ def panel_problems(panel, metrics):
         where = f"query {target.get('refId')}"
         if target.get("datasource") != {"type": "prometheus", "uid": "${datasource}"}:
             yield f"{where}: its data source is not the variable"
-        if target.get("format") not in ("time_series", "table", "heatmap") or target.get("editorMode") not in ("code", "builder"):
+        if target.get("format") not in ("time_series", "table", "heatmap") or target.get("editorMode") not in (
+            "code",
+            "builder",
+        ):
             yield f"{where}: wrong format or editorMode"
         if (target.get("format") == "table") is not (panel["type"] == "table"):
             yield f"{where}: format {target.get('format')} in a {panel['type']}"
@@ -342,7 +401,12 @@ def dashboard_problems(dashboard, metrics=None):
         if box["x"] < 0 or box["x"] + box["w"] > 24 or box["w"] < 1 or box["h"] < 1:
             yield f"panel {name!r} is outside of the grid"
         for other, o in placed:
-            if box["x"] < o["x"] + o["w"] and o["x"] < box["x"] + box["w"] and box["y"] < o["y"] + o["h"] and o["y"] < box["y"] + box["h"]:
+            if (
+                box["x"] < o["x"] + o["w"]
+                and o["x"] < box["x"] + box["w"]
+                and box["y"] < o["y"] + o["h"]
+                and o["y"] < box["y"] + box["h"]
+            ):
                 yield f"panels {other!r} and {name!r} overlap"
         placed.append((name, box))
     for panel in panels(dashboard):

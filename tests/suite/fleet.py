@@ -15,15 +15,28 @@ from dataclasses import dataclass, field
 
 DAY = 86400
 RULES = ("multiple_active_keys", "key_age", "unused_key", "root_access_key")
+SHARES = {
+    "good": (0,),
+    "some": (0, 0, 0.02, 0.06),
+    "bad": (0, 0.02, 0.1, 0.25),
+}  # of users with something wrong, by account
 REASONS = (
     "credentials access_denied throttled timeout connection service_failure report_malformed report_pending "
     "file_unreadable file_malformed account_mismatch pagination unexpected_response"
 ).split()
 TEAMS = "payments identity search billing data-lake mobile fulfilment risk platform analytics".split()
 STAGES = "prod staging dev sandbox".split()
-PEOPLE = "amara bo chen dana eli fatima goran hana ines jonas kofi lena mateo nia omar priya quinn rosa sven tara".split()
+PEOPLE = (
+    "amara bo chen dana eli fatima goran hana ines jonas kofi lena mateo nia omar priya quinn rosa sven tara".split()
+)
 SERVICES = "ci-deploy terraform backup+nightly exporter,legacy metabase airflow smtp-relay s3-sync datadog github-actions".split()
-OPERATIONS = {"ListUsers": 0.02, "ListAccessKeys": 4.0, "GetAccountSummary": 0.02, "GetCallerIdentity": 0.02, "GetAccessKeyLastUsed": 2.0}
+OPERATIONS = {
+    "ListUsers": 0.02,
+    "ListAccessKeys": 4.0,
+    "GetAccountSummary": 0.02,
+    "GetCallerIdentity": 0.02,
+    "GetAccessKeyLastUsed": 2.0,
+}
 
 
 @dataclass
@@ -99,18 +112,18 @@ def make_fleet(accounts, users, state, now, seed=7):
         name = f"{TEAMS[i % len(TEAMS)]}-{STAGES[i // len(TEAMS) % len(STAGES)]}"
         if i >= len(TEAMS) * len(STAGES):
             name += f"-{i // (len(TEAMS) * len(STAGES)) + 1}"
-        share = 0 if state == "good" else rng.choice((0, 0.02, 0.1, 0.25)) if accounts > 1 else 0.6
+        share = 0.6 if state == "bad" and accounts == 1 else rng.choice(SHARES[state])
         members = [make_user(rng, n, now, rng.random() < share) for n in range(1, users + 1)]
         fixed = []
-        for _ in range(round(users * accounts / max(accounts, 10) * 0.1) if state == "bad" else rng.random() < 0.05):
+        for _ in range({"good": 0, "some": rng.random() < 0.4, "bad": max(1, users // 10)}[state]):
             began = now - rng.uniform(0.2, 3) * DAY
             ended = began + rng.uniform(0.02, 0.6) * DAY
             if ended < now - 600:
                 fixed.append((began, ended))
         account = Account(str(100_000_000_000 + rng.randrange(899_999_999_999)), name, members, fixed)
         account.duration = 1 + users * 0.06 * rng.uniform(0.8, 1.6)
-        if state == "bad" and accounts > 1:
-            account.root_keys = rng.random() < 0.02
+        if state != "good" and accounts > 1:
+            account.root_keys = int(i % 50 == 5)
             account.failing = "access_denied" if i % 97 == 13 else "throttled" if i % 97 == 31 else ""
         fleet.append(account)
     return fleet
@@ -121,7 +134,10 @@ class Writer:
 
     def __init__(self, out, replicas):
         self.out = out
-        self.targets = [f'instance="iam-key-exporter-{r}:19674",job="iam-key-exporter",pod="iam-key-exporter-{r}"' for r in range(replicas)]
+        self.targets = [
+            f'instance="iam-key-exporter-{r}:19674",job="iam-key-exporter",pod="iam-key-exporter-{r}"'
+            for r in range(replicas)
+        ]
 
     def series(self, name, labels, samples):
         """samples: pairs of time and value, by time; None ends a stretch."""
@@ -136,18 +152,29 @@ def write_account(writer, account, times, facts_at, user_times):
     now = times[-1]
     one = {"account_id": account.id}
     constant = lambda value: [(t, value) for t in times]
-    writer.series("aws_iam_account_info", one | {"account_name": account.name, "partition": "aws", "collector": "live"}, constant(1))
+    writer.series(
+        "aws_iam_account_info",
+        one | {"account_name": account.name, "partition": "aws", "collector": "live"},
+        constant(1),
+    )
     begun = {rule: sorted(u.since[rule] for u in account.users if rule in u.since) for rule in RULES}
     counts = {rule: [(t, sum(s <= t for s in begun[rule])) for t in times] for rule in RULES}
-    counts["multiple_active_keys"] = [(t, n + sum(a <= t < b for a, b in account.fixed)) for t, n in counts["multiple_active_keys"]]
+    counts["multiple_active_keys"] = [
+        (t, n + sum(a <= t < b for a, b in account.fixed)) for t, n in counts["multiple_active_keys"]
+    ]
     counts["root_access_key"] = constant(int(account.root_keys))
     for rule in RULES:
         writer.series("aws_iam_access_key_violations", one | {"rule": rule}, counts[rule])
-    statuses = {s: sum(u.status == s for u in account.users) for s in ("compliant", "rotating", "violation", "exempt", "unknown")}
+    statuses = {
+        s: sum(u.status == s for u in account.users)
+        for s in ("compliant", "rotating", "violation", "exempt", "unknown")
+    }
     extra = [n - counts["multiple_active_keys"][-1][1] for _, n in counts["multiple_active_keys"]]
     for status, number in statuses.items():
         change = {"compliant": -1, "violation": 1}.get(status, 0)
-        writer.series("aws_iam_users", one | {"status": status}, [(t, max(0, number + change * e)) for t, e in zip(times, extra)])
+        writer.series(
+            "aws_iam_users", one | {"status": status}, [(t, max(0, number + change * e)) for t, e in zip(times, extra)]
+        )
     keys = [k for u in account.users for k in u.keys]
     for status, active in (("active", True), ("inactive", False)):
         writer.series("aws_iam_access_keys", one | {"status": status}, constant(sum(k.active is active for k in keys)))
@@ -156,29 +183,45 @@ def write_account(writer, account, times, facts_at, user_times):
         who = one | {"user_name": user.name}
         writer.series("aws_iam_user_info", who | {"path": "/", "tag_owner": user.owner}, [(t, 1) for t in user_times])
         for rule, since in user.since.items():
-            writer.series("aws_iam_user_violation_since_timestamp_seconds", who | {"rule": rule}, [(t, since) for t in user_times])
+            writer.series(
+                "aws_iam_user_violation_since_timestamp_seconds", who | {"rule": rule}, [(t, since) for t in user_times]
+            )
         if user.status == "unknown":
             continue
-        writer.series("aws_iam_user_active_access_keys", who, [(t, sum(k.active and k.created <= t for k in user.keys)) for t in user_times])
+        writer.series(
+            "aws_iam_user_active_access_keys",
+            who,
+            [(t, sum(k.active and k.created <= t for k in user.keys)) for t in user_times],
+        )
         for number, key in enumerate(user.keys, 1):
             which = who | {"key": str(number)}
             writer.series("aws_iam_access_key_active", which, [(t, int(key.active)) for t in user_times])
             writer.series("aws_iam_access_key_created_timestamp_seconds", which, [(t, key.created) for t in user_times])
             if key.last_used:
-                writer.series("aws_iam_access_key_last_used_timestamp_seconds", which, [(t, key.last_used) for t in user_times])
+                writer.series(
+                    "aws_iam_access_key_last_used_timestamp_seconds", which, [(t, key.last_used) for t in user_times]
+                )
     # The exporter's view of the account. A failing one has been failing for nine hours.
     broke = now - 9 * 3600 if account.failing else float("inf")
     phase = int(account.id) % 300  # accounts are not all checked in the same second
     good = lambda t: min(t, broke) - (min(t, broke) + phase) % 300
     writer.series("iam_key_exporter_account_up", one, [(t, int(t < broke)) for t in times])
     writer.series("iam_key_exporter_account_last_success_timestamp_seconds", one, [(t, good(t)) for t in times])
-    writer.series("iam_key_exporter_account_facts_timestamp_seconds", one, [(t, good(t) - account.duration) for t in times])
+    writer.series(
+        "iam_key_exporter_account_facts_timestamp_seconds", one, [(t, good(t) - account.duration) for t in times]
+    )
     writer.series("iam_key_exporter_checks_total", one, [(t, (t - times[0] + DAY) // 300) for t in times])
     for reason in REASONS:
         failed = (lambda t: max(0, t - broke) // 300) if reason == account.failing else (lambda t: 0)
-        writer.series("iam_key_exporter_check_failures_total", one | {"reason": reason}, [(t, failed(t)) for t in times])
+        writer.series(
+            "iam_key_exporter_check_failures_total", one | {"reason": reason}, [(t, failed(t)) for t in times]
+        )
     wobble = random.Random(account.id)
-    writer.series("iam_key_exporter_last_check_duration_seconds", one, [(t, account.duration * wobble.uniform(0.9, 1.2)) for t in times])
+    writer.series(
+        "iam_key_exporter_last_check_duration_seconds",
+        one,
+        [(t, account.duration * wobble.uniform(0.9, 1.2)) for t in times],
+    )
 
 
 def write_exporter(writer, fleet, times, state):
@@ -186,27 +229,63 @@ def write_exporter(writer, fleet, times, state):
     writer.series("iam_key_exporter_build_info", {"version": "0.1.0", "revision": "4f2a91c"}, [(t, 1) for t in times])
     writer.series("iam_key_exporter_check_interval_seconds", {}, [(t, 300) for t in times])
     writer.series("iam_key_exporter_config_last_reload_successful", {}, [(t, 1) for t in times])
-    writer.series("iam_key_exporter_config_last_reload_success_timestamp_seconds", {}, [(t, times[0] - 3 * DAY) for t in times])
+    writer.series(
+        "iam_key_exporter_config_last_reload_success_timestamp_seconds", {}, [(t, times[0] - 3 * DAY) for t in times]
+    )
     for name, share in OPERATIONS.items():
         service = "sts" if name == "GetCallerIdentity" else "iam"
         rate = len(fleet) / 300 if share < 1 else users * (share / 6) / 300
-        writer.series("iam_key_exporter_aws_requests_total", {"service": service, "operation": name}, [(t, rate * (t - times[0] + DAY)) for t in times])
-    failures = {("ListAccessKeys", "Throttling"): 0.02, ("ListUsers", "AccessDenied"): 0.002, ("ListAccessKeys", "timeout"): 0.001} if state == "bad" else {}
+        writer.series(
+            "iam_key_exporter_aws_requests_total",
+            {"service": service, "operation": name},
+            [(t, rate * (t - times[0] + DAY)) for t in times],
+        )
+    failures = (
+        {
+            ("ListAccessKeys", "Throttling"): 0.02,
+            ("ListUsers", "AccessDenied"): 0.002,
+            ("ListAccessKeys", "timeout"): 0.001,
+        }
+        if state != "good"
+        else {}
+    )
     for (operation, code), rate in failures.items():
         labels = {"service": "iam", "operation": operation, "code": code}
-        writer.series("iam_key_exporter_aws_request_failures_total", labels, [(t, rate * len(fleet) / 10 * (t - times[0] + DAY)) for t in times])
+        writer.series(
+            "iam_key_exporter_aws_request_failures_total",
+            labels,
+            [(t, rate * len(fleet) / 10 * (t - times[0] + DAY)) for t in times],
+        )
     for encoding, size in (("identity", 520), ("gzip", 38)):
-        writer.series("iam_key_exporter_exposition_size_bytes", {"encoding": encoding}, [(t, size * users) for t in times])
-    for state_of, number in (("used", 3), ("expired", 1 if state == "bad" else 0), ("unmatched", 1 if state == "bad" else 0)):
+        writer.series(
+            "iam_key_exporter_exposition_size_bytes", {"encoding": encoding}, [(t, size * users) for t in times]
+        )
+    for state_of, number in (
+        ("used", 3),
+        ("expired", 1 if state == "bad" else 0),
+        ("unmatched", 1 if state == "bad" else 0),
+    ):
         writer.series("aws_iam_exemptions", {"state": state_of}, [(t, number) for t in times])
-    exemptions = [("ci-*", fleet[0].id, "multiple_active_keys", 39), ("break-glass", "", "", 6 if state == "bad" else 200), ("arn:aws:iam::*:user/rotation/*", "", "key_age", -3 if state == "bad" else 120)]
+    exemptions = [
+        ("ci-*", fleet[0].id, "multiple_active_keys", 39),
+        ("break-glass", "", "", 6 if state == "bad" else 200),
+        ("arn:aws:iam::*:user/rotation/*", "", "key_age", -3 if state == "bad" else 120),
+    ]
     for user, account, rule, days in exemptions:
-        writer.series("aws_iam_exemption_expires_timestamp_seconds", {"user": user, "account": account, "rule": rule}, [(t, times[-1] + days * DAY) for t in times])
+        writer.series(
+            "aws_iam_exemption_expires_timestamp_seconds",
+            {"user": user, "account": account, "rule": rule},
+            [(t, times[-1] + days * DAY) for t in times],
+        )
     noise = random.Random(1)
     memory = 6e6 + users * 900
     for name, value in {
-        "process_resident_memory_bytes": memory, "process_virtual_memory_bytes": memory * 9, "process_open_fds": 24,
-        "process_max_fds": 1024, "process_threads": 4, "process_start_time_seconds": times[0] - 2 * DAY,
+        "process_resident_memory_bytes": memory,
+        "process_virtual_memory_bytes": memory * 9,
+        "process_open_fds": 24,
+        "process_max_fds": 1024,
+        "process_threads": 4,
+        "process_start_time_seconds": times[0] - 2 * DAY,
     }.items():
         moving = name == "process_resident_memory_bytes"
         writer.series(name, {}, [(t, value * (noise.uniform(1, 1.05) if moving else 1)) for t in times])
@@ -221,7 +300,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=1)
     parser.add_argument("--users", type=int, default=10, help="users an account")
-    parser.add_argument("--state", choices=("good", "bad"), default="bad")
+    parser.add_argument("--state", choices=tuple(SHARES), default="bad")
     parser.add_argument("--now", type=float, required=True, help="Unix time of the last sample")
     parser.add_argument("--hours", type=float, default=1, help="length of the history")
     parser.add_argument("--user-hours", type=float, default=0, help="length of the history of single users")
