@@ -1,7 +1,5 @@
 """What the exporter may do in AWS is what it does: policies, trust policies, CloudFormation, Terraform, docs/permissions.md."""
 
-import base64
-import http.server
 import itertools
 import json
 import os
@@ -9,14 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import urllib.parse
-import urllib.request
 
 import pytest
 import yaml
 
 from harness import ACCOUNT, ROOT, TOOLS, clean_environment, exporter_binary
+from recorder import Recorder
 from simulator import all_actions, document, simulate, verdicts
 from snippets import FakeService, aws_environment, bad_shell, blocks, broken_links, executed, executes, named, runner
 
@@ -49,76 +45,9 @@ def actions(policy):
 # --- the operations that the exporter calls -------------------------------------------------------------------------
 
 
-# The first row of every credential report of AWS, which moto leaves out.
-ROOT_ROW = (
-    f"<root_account>,arn:aws:iam::{ACCOUNT}:root,2020-01-01T00:00:00+00:00,not_supported,no_information,not_supported,not_supported,true,"
-    "false,N/A,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A,false,N/A,false,N/A"
-)
-
-
-def with_root(answer):
-    """The answer of GetCredentialReport, with the root user's row."""
-
-    def add(match):
-        header, *rows = base64.b64decode(match[1]).decode().split("\n")
-        if not rows[0].startswith("<root_account>"):
-            rows.insert(0, ROOT_ROW)
-        return b"<Content>" + base64.b64encode("\n".join([header, *rows]).encode()) + b"</Content>"
-
-    changed, count = re.subn(rb"<Content>(.*?)</Content>", add, answer, flags=re.S)
-    assert count == 1, answer
-    return changed
-
-
-class Recorder:
-    """Passes requests on to moto and remembers their operations: `iam:ListUsers`."""
-
-    def __init__(self, target):
-        self.operations = set()
-        recorder = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                service = re.search(r"/(\w+)/aws4_request", self.headers["Authorization"])[1]
-                (action,) = urllib.parse.parse_qs(body.decode())["Action"]
-                recorder.operations.add(f"{service}:{action}")
-                passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
-                message = urllib.request.Request(target + self.path, data=body, headers=passed, method="POST")
-                try:
-                    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(message, timeout=60) as answer:
-                        status, kind, content = answer.status, answer.headers["Content-Type"], answer.read()
-                except urllib.error.HTTPError as answer:
-                    status, kind, content = answer.code, answer.headers["Content-Type"], answer.read()
-                if status == 200 and action == "GetCredentialReport":
-                    content = with_root(content)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def called(moto, *flags):
-    """The operations of one check, which has to find the user with two keys."""
-    with Recorder(moto.url) as recorder:
+def check(moto, *flags, denied=()):
+    """One check: what it printed and how it ended, and the operations that it called."""
+    with Recorder(moto.url, lambda operation, _: operation in denied) as recorder:
         result = subprocess.run(
             [exporter_binary(), "check", "--output=json", *flags],
             env=clean_environment() | aws_environment(recorder.url),
@@ -127,8 +56,14 @@ def called(moto, *flags):
             text=True,
             timeout=300,
         )
+    return result, recorder.operations
+
+
+def called(moto, *flags):
+    """The operations of one check, which has to find the user with two keys."""
+    result, operations = check(moto, *flags)
     assert result.returncode == 1 and "bob" in result.stdout, f"{result.returncode}\n{result.stdout}\n{result.stderr}"
-    return recorder.operations
+    return operations
 
 
 @way
@@ -147,6 +82,36 @@ def test_the_policy_allows_what_the_exporter_calls_and_nothing_else(moto, collec
     allowed = sorted(action for policy in needed for action in actions(policy))
     # Needs no permission: AWS answers it even where a policy denies it.
     assert sorted(operations - {"sts:GetCallerIdentity"}) == allowed
+
+
+WITHOUT = {  # with this collector and flag, what comes of a check that is denied this operation
+    ("live", "", "iam:ListUsers"): "fails",
+    ("live", "", "iam:ListAccessKeys"): "fails",
+    ("live", "", "iam:GetAccountSummary"): "does not know root",
+    ("live", "--collect.last-used", "iam:GetAccessKeyLastUsed"): "fails",
+    ("live", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "fails",
+    ("report", "", "iam:GenerateCredentialReport"): "fails",
+    ("report", "", "iam:GetCredentialReport"): "fails",
+    ("report", "", "iam:ListAccessKeys"): "stands",
+    ("report", "--collect.last-used", "iam:GetAccessKeyLastUsed"): "stands",
+    ("auto", "", "iam:GetAccountSummary"): "fails",
+}
+
+
+@pytest.mark.parametrize("collector, flag, operation", WITHOUT)
+def test_a_missing_permission_has_the_effect_that_the_page_names(moto, collector, flag, operation):
+    moto.user("bob", "Active", "Active")
+    result, operations = check(moto, f"--collector={collector}", *flag.split(), denied={operation})
+    assert operation in operations
+    if WITHOUT[collector, flag, operation] == "fails":
+        assert (result.returncode, result.stdout) == (3, "")
+        assert operation.partition(":")[2] in result.stderr and "access_denied" in result.stderr
+    else:
+        assert result.returncode == 1, result.stderr
+        facts = json.loads(result.stdout)
+        assert [user["status"] for user in facts["users"]] == ["violation"]
+        knows_root = WITHOUT[collector, flag, operation] == "stands"
+        assert (facts["root"]["active_access_keys"] is not None) == knows_root
 
 
 # --- policies and trust policies --------------------------------------------------------------------------------------
@@ -540,6 +505,12 @@ def test_the_table_of_operations_is_that_of_the_policies():
         (operation,) = actions(document(f"deploy/aws/policies/{name}.json"))
         assert rows[operation][:3] == ["", "", ""] and flag in rows[operation][3]
     assert len(rows) == 8
+    # What the test above saw, in the words of the page.
+    for (collector, _, operation), effect in WITHOUT.items():
+        words = rows[operation][4]
+        if f"`{collector}`: " in words:
+            words = words.partition(f"`{collector}`: ")[2].partition(";")[0]
+        assert ("the check fails" in words) == (effect == "fails"), f"{collector} {operation}: {words}"
 
 
 def test_the_tables_name_every_parameter_and_variable():
