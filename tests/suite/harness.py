@@ -92,6 +92,16 @@ def clean_environment():
     return kept | DUMMY_AWS | {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
 
+def path_without(directory, *commands):
+    """A $PATH like this process's, except that it lacks some commands; `directory` is filled with links."""
+    for folder in os.get_exec_path():
+        for command in os.listdir(folder) if os.path.isdir(folder) else ():
+            link = directory / command
+            if command not in commands and not link.is_symlink():
+                link.symlink_to(os.path.join(folder, command))
+    return str(directory)
+
+
 # --- waiting, ports, HTTP -----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import ROOT, TOOLS, Alertmanager, Moto, Prometheus, Samples, WebhookReceiver, clean_environment, wait_until
+from harness import ROOT, TOOLS, Alertmanager, Prometheus, Samples, clean_environment, path_without, wait_until
 
 SCRIPT = ROOT / "scripts" / "tools"
 
@@ -33,16 +33,6 @@ def test_an_unknown_tool_is_refused_by_name():
     assert "no tool 'no-such-tool'; there are: prometheus" in result.stderr
 
 
-def bare_path(directory, *without):
-    """A PATH with everything of this one except the given commands."""
-    for folder in os.environ["PATH"].split(":"):
-        for command in os.listdir(folder) if os.path.isdir(folder) else ():
-            link = directory / command
-            if command not in without and not link.is_symlink():
-                link.symlink_to(os.path.join(folder, command))
-    return str(directory)
-
-
 @pytest.mark.parametrize(
     "command, tool, advice",
     [("go", "kubeconform", "Install Go 1.26 or newer"), ("python3", "python", "Install Python 3.11 or newer")],
@@ -50,7 +40,7 @@ def bare_path(directory, *without):
 def test_a_missing_prerequisite_is_named_with_the_way_to_get_it(tmp_path, command, tool, advice):
     path = tmp_path / "path"
     path.mkdir()
-    environment = os.environ | {"IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache"), "PATH": bare_path(path, command)}
+    environment = os.environ | {"IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache"), "PATH": path_without(path, command)}
     result = run(SCRIPT, tool, env=environment)
     assert result.returncode != 0
     assert f"is missing, and '{tool}'" in result.stderr
@@ -60,7 +50,7 @@ def test_a_missing_prerequisite_is_named_with_the_way_to_get_it(tmp_path, comman
 def test_a_prerequisite_that_is_too_old_is_refused(tmp_path):
     path = tmp_path / "path"
     path.mkdir()
-    bare_path(path, "go")
+    path_without(path, "go")
     (path / "go").write_text("#!/bin/sh\necho go1.21.3\n")
     (path / "go").chmod(0o755)
     environment = os.environ | {"IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache"), "PATH": str(path)}
