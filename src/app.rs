@@ -171,6 +171,10 @@ impl Stop {
         tokio::spawn(async move {
             second.recv().await;
             tracing::warn!("stopping at once");
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "whoever signals twice does not want to wait for destructors"
+            )]
             std::process::exit(130);
         });
     }

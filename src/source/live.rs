@@ -103,10 +103,17 @@ impl LiveSource {
         }
     }
 
-    /// Tags come with the authorization details, a page of users at a time; ListUsers leaves them out.
-    async fn tags(&self) -> Result<HashMap<String, Vec<Tag>>, SourceError> {
+    /// The wanted tags, by user. They come with the authorization details, a page of users at a time; ListUsers
+    /// leaves them out. Asks nothing where no tags are wanted.
+    ///
+    /// # Errors
+    /// When AWS does not say.
+    pub async fn tags(&self) -> Result<HashMap<String, Vec<Tag>>, SourceError> {
         const OPERATION: &str = "GetAccountAuthorizationDetails";
         let mut tags = HashMap::new();
+        if self.options.tags.is_empty() {
+            return Ok(tags);
+        }
         let mut pages = Pages::new(OPERATION);
         loop {
             self.aws.pace().await;
@@ -221,11 +228,9 @@ impl LiveSource {
         if let Some(only) = &request.only_user {
             listed.retain(|u| u.name.eq_ignore_ascii_case(only));
         }
-        if !self.options.tags.is_empty() {
-            let mut tags = self.tags().await?;
-            for user in &mut listed {
-                user.tags = tags.remove(&user.name).unwrap_or_default();
-            }
+        let mut tags = self.tags().await?;
+        for user in &mut listed {
+            user.tags = tags.remove(&user.name).unwrap_or_default();
         }
         let users = self.read_users(listed, request).await?;
         let mut inventory = Inventory { account, collector: Collector::Live, facts_at, root_active_keys, users };

@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -108,19 +109,28 @@ impl ReportSource {
         }
         inventory.account = account;
         retain_only(&mut inventory, request.only_user.as_deref())?;
+        let mut tags = self.live.tags().await?;
+        for user in &mut inventory.users {
+            user.tags = tags.remove(&user.name).unwrap_or_default();
+        }
+        let doubtful_by_report = self.doubtful(&inventory);
         if let Some(previous) = &request.previous {
             inventory.keep_newer(previous);
         }
-        self.read_breaches_live(&mut inventory, request).await;
+        let doubtful = &doubtful_by_report | &self.doubtful(&inventory);
+        self.read_live(&mut inventory, doubtful, request).await;
         Ok(inventory)
     }
 
-    /// The report can be hours old: whoever it shows in breach, or not at all, is read anew, so that a fix
+    /// Users in breach, and users that the facts do not tell of.
+    fn doubtful(&self, inventory: &Inventory) -> BTreeSet<usize> {
+        let users = inventory.users.iter().enumerate();
+        users.filter(|(_, u)| u.active_keys().is_none_or(|n| n > self.limit)).map(|(i, _)| i).collect()
+    }
+
+    /// The report can be hours old: whoever it, or an earlier reading, shows in breach is read anew, so that a fix
     /// counts at once.
-    async fn read_breaches_live(&self, inventory: &mut Inventory, request: &Request) {
-        let doubtful: Vec<usize> = (0..inventory.users.len())
-            .filter(|&i| inventory.users[i].active_keys().is_none_or(|n| n > self.limit))
-            .collect();
+    async fn read_live(&self, inventory: &mut Inventory, doubtful: BTreeSet<usize>, request: &Request) {
         request.progress.phase("reading users in breach", Some(doubtful.len() as u64));
         let names: Vec<(usize, String)> = doubtful.into_iter().map(|i| (i, inventory.users[i].name.clone())).collect();
         let mut readings = futures_util::stream::iter(names)

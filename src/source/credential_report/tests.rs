@@ -59,6 +59,18 @@ fn a_comma_in_a_name_shifts_nothing() {
 }
 
 #[test]
+fn commas_that_nobody_quoted_are_put_back_where_only_one_reading_fits() {
+    for name in ["a,b", "a,b,c", ",", "a,,b"] {
+        let inventory = parsed(&report(&[row(name, ACTIVE, UNUSED), row("carol", NONE, NONE)])).unwrap();
+        assert_eq!(inventory.user(name).unwrap().active_keys(), Some(2), "{name}");
+    }
+    let in_path = row("a,b", ACTIVE, NONE).replace("user/a,b", "user/x,y/a,b");
+    assert_eq!(parsed(&report(&[in_path])).unwrap().users[0].path, "/x,y/");
+    let elsewhere = row("a,b", ACTIVE, NONE).replace("user/a,b", "user/other");
+    assert!(error(&report(&[elsewhere])).contains("row 3: 23 columns, the header has 22"));
+}
+
+#[test]
 fn columns_are_found_by_name() {
     // Another order, an unknown column, optional ones left out.
     let text = "future,access_key_2_active,access_key_1_active,arn,user\n\
