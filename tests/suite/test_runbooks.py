@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import harness
-from harness import ACCOUNT, ROOT, Exporter
+from harness import ACCOUNT, ROOT, Exporter, Prometheus, wait_until
 from recorder import Recorder
 from snippets import FakeService, account, aged_moto_server, aws_environment, bad_shell, blocks, broken_links, executed, executes, named, runner  # noqa: F401
 
@@ -89,6 +89,23 @@ def test_expressions_are_promql_about_metrics_that_exist():
         promql_parser.parse(block.text)
         used = set(re.findall(r"\b(?:aws_iam|iam_key_exporter)_\w+", block.text))
         assert used <= documented, f"{block.where}: {used - documented}"
+
+
+# Expressions that find nothing where nothing is wrong with the exporter, and nobody asks AWS anything.
+QUIET = ("increase(iam_key_exporter_check_failures_total", "iam_key_exporter_aws_request")
+
+
+def test_expressions_find_what_they_are_for(tmp_path, start_exporter, start_prometheus):
+    """On a real Prometheus that scrapes the demo, in which every rule is broken by somebody."""
+    config = tmp_path / "config.yaml"
+    config.write_text(EXEMPTION.format(expires="2999-12-31") + EXEMPTION.format(expires="2020-12-31").partition("\n")[2].replace("ci-*", "gone"))
+    exporter = start_exporter(["--demo", f"--config.file={config}"]).wait_checked()
+    prometheus = start_prometheus({"scrape_configs": [Prometheus.scrape("iam-key-exporter", exporter)]})
+    wait_until(lambda: prometheus.query("count_over_time(aws_iam_users[1m]) >= 3"), what="three scrapes")
+    for block in blocks(*ALL):
+        if block.language == "promql":
+            found = prometheus.query(block.text)
+            assert bool(found) != any(quiet in block.text for quiet in QUIET), f"{block.where}: {found}"
 
 
 def test_the_page_about_failing_checks_explains_every_reason():
