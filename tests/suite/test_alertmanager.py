@@ -1,10 +1,14 @@
 """Alertmanager's configuration: accepted, routes, inhibitions in a running Alertmanager, and what the templates show."""
 
+import email
+import email.policy
 import html
 import json
 import re
 import shutil
+import socketserver
 import subprocess
+import threading
 
 import pytest
 import yaml
@@ -445,3 +449,110 @@ def test_the_configuration_uses_every_template_that_is_meant_for_it():
     defined = {name for file in (DIRECTORY / "templates").glob("*.tmpl") for name in re.findall(r'define "([^"]+)"', file.read_text())}
     used = set(re.findall(r'template "([^"]+)"', CONFIG.read_text() + "".join(file.read_text() for file in (DIRECTORY / "templates").glob("*.tmpl"))))
     assert defined == used
+
+
+# --- the receivers, for real --------------------------------------------------------------------------------------
+
+
+class Mailbox(socketserver.ThreadingTCPServer):
+    """As much SMTP as it takes to be sent an e-mail. `messages` are the parsed ones."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self):
+        self.messages = []
+        super().__init__(("127.0.0.1", 0), None)
+
+    def finish_request(self, request, _):
+        stream = request.makefile("rwb")
+
+        def say(text):
+            stream.write(text + b"\r\n")
+            stream.flush()
+
+        say(b"220 mailbox")
+        for line in stream:
+            command = line[:4].upper()
+            if command == b"DATA":
+                say(b"354 go on")
+                lines = list(iter(stream.readline, b".\r\n"))
+                message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+                self.messages.append(message)
+            elif command == b"QUIT":
+                say(b"221 bye")
+                return
+            say(b"250 ok")
+
+
+@pytest.fixture
+def receivers(request, tmp_path, started, webhook):
+    """Our configuration in a real Alertmanager. Only addresses and times are others; the secrets come from files."""
+    with Mailbox() as mailbox:
+        threading.Thread(target=mailbox.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        secrets = {
+            "slack-url": f"{webhook.url}/slack",
+            "pagerduty-routing-key": "key-of-everybody",
+            "pagerduty-routing-key-team-web": "key-of-team-web",
+            "smtp-password": "secret",
+        }
+        for name, text in secrets.items():
+            (tmp_path / name).write_text(text)
+        config = CONFIG.read_text().replace("/etc/alertmanager/secrets", str(tmp_path)).replace("templates/*", f"{DIRECTORY}/templates/*")
+        config = yaml.safe_load(re.sub(r"group_wait: \S+", "group_wait: 1s", config))
+        config["global"] |= {"smtp_smarthost": f"127.0.0.1:{mailbox.server_address[1]}", "smtp_require_tls": False}
+        # Alertmanager does not send a password in the clear.
+        del config["global"]["smtp_auth_username"], config["global"]["smtp_auth_password_file"]
+        config["global"]["pagerduty_url"] = f"{webhook.url}/pagerduty"
+        server = started(Alertmanager(config, version=request.param))
+        yield server, webhook, mailbox
+        mailbox.shutdown()
+
+
+@pytest.mark.parametrize("receivers", VERSIONS, ids=["newest", "0.25"], indirect=True)
+def test_pagerduty_slack_and_email_are_sent_what_they_need(receivers):
+    server, webhook, mailbox = receivers
+
+    def sent(name, **labels):
+        entry = example(name, **ALICE_IN_PRODUCTION | labels)
+        return {"labels": entry["labels"], "annotations": entry["annotations"]}
+
+    server.post_alerts(
+        [
+            sent("IamKeyMultipleActiveTooLong"),
+            sent("IamKeyTooOld", owner="team-other", rule="key_age"),
+            sent("IamKeyUnused", rule="unused_key"),
+        ]
+    )
+    webhook.wait(2)
+    wait_until(lambda: mailbox.messages, what="an e-mail")
+    posts = {post.path: post.body for post in webhook.posts}
+    assert len(webhook.posts) == 2
+
+    pager = posts["/pagerduty"]
+    assert pager["routing_key"] == "key-of-team-web"
+    assert pager["event_action"] == "trigger"
+    assert pager["payload"]["severity"] == "critical"
+    assert pager["payload"]["summary"] == "Summary of IamKeyMultipleActiveTooLong alice (AWS account 123456789012, production)"
+    assert (pager["payload"]["class"], pager["payload"]["group"]) == ("IamKeyMultipleActiveTooLong", "123456789012")
+    assert pager["client_url"] == RUNBOOK + "IamKeyMultipleActiveTooLong.md"
+    details = pager["payload"]["custom_details"]
+    assert details["account"] == "123456789012 (production)" and details["owner"] == "team-web"
+    for wanted in ("alice", "2026-11-20 08:15:00 +0000 UTC", *COMMANDS):
+        assert wanted in details["alerts"]
+
+    slack = posts["/slack"]
+    assert slack["channel"] == "#iam-access-keys"
+    (attachment,) = slack["attachments"]
+    assert attachment["title"] == "[FIRING:1] IamKeyTooOld in AWS account 123456789012 (production)"
+    assert attachment["title_link"] == RUNBOOK + "IamKeyTooOld.md"
+    assert attachment["color"] == "warning"
+    for wanted in ("*User:* `alice`", "*Since:* 2026-11-20 08:15:00 +0000 UTC", *COMMANDS):
+        assert wanted in attachment["text"]
+
+    (message,) = mailbox.messages
+    assert message["Subject"] == "[FIRING:1] IamKeyUnused in AWS account 123456789012 (production)"
+    assert message["To"] == "security@example.org"
+    plain = message.get_body(("plain",)).get_content()
+    page = html.unescape(message.get_body(("html",)).get_content())
+    for wanted in ("alice", "123456789012 (production)", "2026-11-20 08:15:00 +0000 UTC", RUNBOOK + "IamKeyUnused.md", *COMMANDS):
+        assert wanted in plain and wanted in page

@@ -200,6 +200,13 @@ def test_a_second_key_of_two_days_ago_pages_once_for_two_replicas(versions, star
     assert len(chain.pages("IamKeyMultipleActiveTooLong")) == 1
     assert len(chain.begun("IamKeyMultipleActiveTooLong")) == 1
 
+    # Prometheus restarts: nobody is told anything either.
+    chain.prometheus.terminate()
+    chain.prometheus.start().wait_ready()
+    chain.wait_value('count(ALERTS{alertname="IamKeyMultipleActiveTooLong", alertstate="firing"})', 1)
+    chain.wait_evaluations()
+    assert len(chain.pages("IamKeyMultipleActiveTooLong")) == 1
+
     file.write_text(json.dumps(inventory("inactive")))
     wait_until(lambda: len(chain.pages("IamKeyMultipleActiveTooLong")) > 1, what="the end of the alert")
     (_, (path, page)) = chain.pages("IamKeyMultipleActiveTooLong")
