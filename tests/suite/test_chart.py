@@ -263,6 +263,30 @@ def test_the_cases_render_every_template():
     assert templates - sources == {"templates/validate.yaml"}
 
 
+@pytest.mark.parametrize("helm", HELMS)
+def test_large_numbers_keep_their_digits(helm):
+    """Helm reads numbers as fractions and likes to write 1e+06, which Kubernetes and the exporter do not take."""
+    million = 1000000
+    limits = dict.fromkeys(["sampleLimit", "targetLimit", "labelLimit", "labelNameLengthLimit", "labelValueLengthLimit"], million)
+    text = template(
+        {
+            "config": {"collector_report_above": million},
+            "replicaCount": million,
+            "revisionHistoryLimit": million,
+            "terminationGracePeriodSeconds": million,
+            "podSecurityContext": {"runAsUser": million, "runAsGroup": million, "fsGroup": million},
+            "livenessProbe": dict.fromkeys(["initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"], million),
+            "podDisruptionBudget": {"enabled": True, "minAvailable": million},
+            "serviceMonitor": {"enabled": True} | limits,
+            "prometheusRule": {"enabled": True, "thresholds": {"multiple_active_too_long_seconds": million}},
+        },
+        helm=helm,
+    )
+    # The pod of `helm test` has the security context, too.
+    assert text.count("1000000") == 1 + 3 + 2 * 3 + 4 + 1 + 5 + 1
+    assert not re.search(r"[ \"]1e\+?0?6", text)
+
+
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_golden(case):
     """The whole text, without rules and dashboards: those have tests of their own."""

@@ -132,9 +132,10 @@ namespaceSelector:
 selector:
   matchLabels:
     {{- include "iam-key-exporter.selectorLabels" .root | nindent 4 }}
+{{- /* Helm reads numbers as fractions, and would write 10000000 as 1e+07: hence int64, here and elsewhere. */}}
 {{- range $limit := list "sampleLimit" "targetLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
 {{- with get $.monitor $limit }}
-{{ $limit }}: {{ . }}
+{{ $limit }}: {{ int64 . }}
 {{- end }}
 {{- end }}
 {{- with .monitor.podTargetLabels }}
