@@ -77,9 +77,7 @@ def test_the_policy_allows_what_the_exporter_calls_and_nothing_else(moto, collec
         large = called(moto, *flags, "--collector.report-above=1")
         assert {"iam:GetCredentialReport"} <= large - operations
         operations |= large
-    # Tags are read by the live collector only.
-    needed = policies(collector, last_used, tags and collector != "report").values()
-    allowed = sorted(action for policy in needed for action in actions(policy))
+    allowed = sorted(action for policy in policies(collector, last_used, tags).values() for action in actions(policy))
     # Needs no permission: AWS answers it even where a policy denies it.
     assert sorted(operations - {"sts:GetCallerIdentity"}) == allowed
 
@@ -93,6 +91,7 @@ WITHOUT = {  # with this collector and flag, what comes of a check that is denie
     ("report", "", "iam:GenerateCredentialReport"): "fails",
     ("report", "", "iam:GetCredentialReport"): "fails",
     ("report", "", "iam:ListAccessKeys"): "stands",
+    ("report", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "fails",
     ("report", "--collect.last-used", "iam:GetAccessKeyLastUsed"): "stands",
     ("auto", "", "iam:GetAccountSummary"): "fails",
 }
