@@ -431,7 +431,7 @@ def documented_configuration():
     keys = set()
     for row in re.findall(r"^\| `--[^|]*\|([^|]*)\|", text, re.MULTILINE):
         keys.update(re.findall(r"`([a-z_.]+)`", row))
-    example = yaml.safe_load(re.search(r"## File\s+```yaml\n(.*?)```", text, re.DOTALL)[1])
+    example = yaml.safe_load(re.search(r"^## File$.*?^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1])
     return keys, example
 
 
