@@ -91,6 +91,24 @@ def test_a_changed_pin_is_a_new_installation(tmp_path):
     assert "installing actionlint" in again.stdout
 
 
+def test_every_directory_of_tools_is_installed_from():
+    names = set(run(SCRIPT, "--list").stdout.split())
+    directories = {path.name for path in (ROOT / "tools").iterdir() if path.is_dir()}
+    # Shared by the two crds-* tools.
+    assert directories - {"crd-schemas"} == names
+
+
+def test_the_lock_of_python_packages_fits_what_is_asked_for():
+    """requirements.txt has every package of requirements.in, in that version, and a hash of every package."""
+    directory = ROOT / "tools" / "python"
+    wanted = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==(\S+)", (directory / "requirements.in").read_text(), re.MULTILINE)
+    lock = (directory / "requirements.txt").read_text()
+    locked = re.findall(r"^([\w.-]+)==(\S+)[^\n]*\\\n +--hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
+    assert len(locked) == len(re.findall(r"^\w", lock, re.MULTILINE))
+    assert wanted
+    assert {(name.lower(), version) for name, version in wanted} <= set(locked)
+
+
 # --- the tools ----------------------------------------------------------------------------------------------------
 
 
