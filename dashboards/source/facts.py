@@ -33,6 +33,9 @@ CONSOLES = {
 
 RULE_COLORS = {text: color for text, color in RULES.values()}
 RULE_MAPPING = g.text_of({rule: text for rule, (text, _) in RULES.items()})
+RULE_MAPPING_SHORT = g.text_of(
+    {rule: text for rule, (text, _) in RULES.items()} | {"multiple_active_keys": "Several keys"}
+)
 # A breach of more than a day is critical in the alerts, too.
 DAYS_IN_VIOLATION = g.steps((1, g.RED), base=g.ORANGE)
 KEY_AGES = g.steps((60, g.YELLOW), (90, g.RED))
@@ -63,16 +66,23 @@ def called(expr):
     return f'label_replace({expr}, "account", "$1", "account_name", "(.+)")'
 
 
+def in_violation(rules, scope=ACCOUNT):
+    return f'aws_iam_user_violation_since_timestamp_seconds{{{scope}, rule=~"{rules}"}}'
+
+
 def since(rules, scope=ACCOUNT):
-    return f'min by (account_id, user_name, rule) (aws_iam_user_violation_since_timestamp_seconds{{{scope}, rule=~"{rules}"}})'
+    return f"min by (account_id, user_name, rule) ({in_violation(rules, scope)})"
 
 
-def active_keys_created(scope=ACCOUNT):
-    """When each active key was created: the product is 0 for inactive ones."""
-    return (
-        f"(max by (account_id, user_name, key) (aws_iam_access_key_created_timestamp_seconds{{{scope}}}"
-        f" * aws_iam_access_key_active{{{scope}}}) > 0)"
-    )
+def active_keys_created(scope=ACCOUNT, of=""):
+    """When each active key was created: the product is 0 for inactive ones.
+
+    `of` narrows the keys down to the users of a selector before the costly part.
+    """
+    created = f"aws_iam_access_key_created_timestamp_seconds{{{scope}}}"
+    if of:
+        created = f"({created} and on (account_id, user_name) {of})"
+    return f"(max by (account_id, user_name, key) ({created} * aws_iam_access_key_active{{{scope}}}) > 0)"
 
 
 def active_keys_last_used(scope=ACCOUNT):
@@ -145,7 +155,7 @@ def number_column(field, title, thresholds=None, width=90):
 def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=g.COLUMNS):
     """Users in violation: one line a user and rule. The other queries add columns to the lines of the first."""
     begun = since(rules, scope)
-    ages = f"(time() - {active_keys_created(scope)}) / {DAY}"
+    ages = f"(time() - {active_keys_created(scope, in_violation(rules, scope))}) / {DAY}"
     of_user = lambda expr: f"{begun} * 0 + on (account_id, user_name) group_left () {expr}"
     owner = f'topk by (account_id, user_name) (1, max by (account_id, user_name, tag_owner) (aws_iam_user_info{{{scope}, tag_owner!=""}}))'
     targets = [
@@ -161,7 +171,7 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
         *account_columns(),
         g.column("user_name", "User", links=[USER_LINK]),
         g.column("tag_owner", "Owner", 125),
-        g.column("rule", "Rule", 105, mappings=RULE_MAPPING) if several else g.hidden("rule"),
+        g.column("rule", "Rule", 105, mappings=RULE_MAPPING_SHORT) if several else g.hidden("rule"),
         g.column("Value #A", "Since", 138, unit=DATE),
         days_column("Value #B", "For", DAYS_IN_VIOLATION, 75),
         number_column("Value #C", "Active keys", g.steps((2, g.RED), base="text"), 90),
