@@ -7,9 +7,11 @@ To accept changed renderings: UPDATE_GOLDEN=1 pytest tests/suite/test_chart.py -
 """
 
 import concurrent.futures
+import contextlib
 import copy
 import functools
 import gzip
+import http.server
 import json
 import os
 import re
@@ -17,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+import threading
 
 import pytest
 import yaml
@@ -1027,24 +1030,62 @@ def test_prometheus_scrapes_and_alerts_as_the_chart_tells_it(tmp_path):
             assert [rule for rule in prometheus.rules() if rule.get("lastError")] == []
 
 
-def test_against_aws(moto, tmp_path):
-    """The container as EKS would start it with IRSA, AWS being moto: the role's web identity is all it has."""
+ROLE = "arn:aws:iam::123456789012:role/iam-key-exporter"
+
+
+@contextlib.contextmanager
+def pod_identity_agent(token):
+    """The agent of EKS on a node: gives credentials of the role to whoever shows the token of the service account."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = self.path == "/v1/credentials" and self.headers.get("Authorization") == token
+            credentials = {
+                "AccessKeyId": "ASIAIOSFODNN7EXAMPLE",
+                "SecretAccessKey": "secret",
+                "Token": "session",
+                "AccountId": "123456789012",
+                "Expiration": "2099-01-01T00:00:00Z",
+            }
+            body = json.dumps(credentials if known else {"message": "who are you?"}).encode()
+            self.send_response(200 if known else 400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1/credentials"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("way", ["irsa", "pod-identity"])
+def test_against_aws(way, moto, started, tmp_path):
+    """The container as EKS would start it, AWS being moto: the role of the service account is all it has."""
     moto.user("ann", "Active", "Active")
     moto.user("bob", "Active")
     token = tmp_path / "token"
-    token.write_text("a-web-identity-token")
-    role = "arn:aws:iam::123456789012:role/iam-key-exporter"
+    token.write_text("a-token-of-the-service-account")
     values = {
         "containerPort": free_port(),
-        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": role}},
         "extraEnv": [{"name": "AWS_ENDPOINT_URL", "value": moto.url}],
         "config": {"collector": "live", "aws": {"region": "us-east-1"}},
     }
+    if way == "irsa":
+        values["serviceAccount"] = {"annotations": {"eks.amazonaws.com/role-arn": ROLE}}
     manifests = objects(template(values))
-    role_arn = find(manifests, "ServiceAccount")["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
-    # What the webhook of EKS adds to a pod whose service account has the annotation.
-    webhook = {"AWS_ROLE_ARN": role_arn, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
-    with Pod(manifests, tmp_path / "pod", environment=NO_METADATA | webhook) as pod:
+    annotations = find(manifests, "ServiceAccount")["metadata"].get("annotations", {})
+    # What EKS adds to the pod: for the annotation, or for an association with the service account.
+    if way == "irsa":
+        added = {"AWS_ROLE_ARN": annotations["eks.amazonaws.com/role-arn"], "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
+    else:
+        agent = started(pod_identity_agent(token.read_text()))
+        added = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": agent, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token)}
+    with Pod(manifests, tmp_path / "pod", environment=NO_METADATA | added) as pod:
         wait_until(lambda: request(pod.url + "/readyz").status == 200)
         metrics = pod.metrics()
         assert metrics.value("aws_iam_user_active_access_keys", user_name="ann") == 2
