@@ -92,6 +92,13 @@ def active_keys_last_used(scope=ACCOUNT):
     )
 
 
+def seen_within_a_day():
+    """Accounts that the exporter reports or has reported. `unknown` stands for one whose ID is not found out yet: it counts
+    only as long as it is there, for every start of the exporter leaves it behind."""
+    up = "iam_key_exporter_account_up"
+    return f'(last_over_time({up}{{{ACCOUNT}, account_id!="unknown"}}[1d]) or {up}{{{ACCOUNT}}})'
+
+
 def console_host(expr):
     """Adds the label `console`: the AWS console of the account's partition."""
     for partition, host in CONSOLES.items():
@@ -305,7 +312,7 @@ VARIABLES = [
         "Account",
         # Accounts of the last day, so that the choice survives an outage; those without a good check have no name yet.
         'query_result(label_join(max by (account_id, account_name) (last_over_time(aws_iam_account_info{job=~"$job"}[1d])) or on (account_id)'
-        ' max by (account_id) (last_over_time(iam_key_exporter_account_up{job=~"$job"}[1d])), "text", " ", "account_name", "account_id"))',
+        ' max by (account_id) (last_over_time(iam_key_exporter_account_up{job=~"$job", account_id!="unknown"}[1d])), "text", " ", "account_name", "account_id"))',
         "AWS accounts, by name and ID.",
         sort=5,
         regex='/account_id="(?<value>[^"]+)".*text="\\s*(?<text>[^"]+)"/',

@@ -116,11 +116,7 @@ def dashboard():
         g.stat(
             "Vanished",
             "Accounts that the exporter reported within a day, but reports no longer.",
-            [
-                g.instant(
-                    f"count(count by (account_id) (last_over_time(iam_key_exporter_account_up{{{CHECK}}}[1d]))) - (count({up}) or vector(0))"
-                )
-            ],
+            [g.instant(f"count(count by (account_id) ({f.seen_within_a_day()})) - (count({up}) or vector(0))")],
             width=3,
             no_value="Not known",
         ),

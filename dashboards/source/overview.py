@@ -96,7 +96,7 @@ def dashboard():
             "Their numbers are old or missing: see the health dashboard.",
             [
                 g.instant(
-                    f"count(count by (account_id) (last_over_time(iam_key_exporter_account_up{{{f.ACCOUNT}}}[1d])))"
+                    f"count(count by (account_id) ({f.seen_within_a_day()}))"
                     f" - (count(max by (account_id) (iam_key_exporter_account_up{{{f.ACCOUNT}}}) == 1) or vector(0))",
                 )
             ],

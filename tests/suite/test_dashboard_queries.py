@@ -53,6 +53,13 @@ def run(*arguments):
 # --- Prometheus ---------------------------------------------------------------------------------------------------
 
 
+def load_into(prometheus, text):
+    imported = run(
+        TOOLS.bin("promtool"), "tsdb", "create-blocks-from", "openmetrics", text, prometheus.directory / "data"
+    )
+    assert imported.returncode == 0, imported.stderr
+
+
 @contextlib.contextmanager
 def prometheus_of_fleet(*arguments, version=""):
     """A Prometheus that has the metrics of a made-up fleet, the last ones of the moment NOW."""
@@ -180,19 +187,42 @@ def test_the_variables_offer_every_account(bad, uid):
         }
 
 
-def test_an_account_that_was_never_checked_can_be_chosen(tmp_path):
-    """It has no name yet, only `account_up`."""
-    text = tmp_path / "young.om"
-    text.write_text(f'iam_key_exporter_account_up{{job="j",account_id="unknown"}} 0 {NOW}\n# EOF\n')
+@contextlib.contextmanager
+def prometheus_of(*lines):
+    """A Prometheus with a few samples: name, labels, value, time."""
     prometheus = Prometheus({}, arguments=["--storage.tsdb.retention.time=100y"])
-    assert (
-        run(
-            TOOLS.bin("promtool"), "tsdb", "create-blocks-from", "openmetrics", text, prometheus.directory / "data"
-        ).returncode
-        == 0
-    )
+    text = prometheus.directory / "samples.om"
+    text.write_text("\n".join([*lines, "# EOF\n"]))
+    load_into(prometheus, text)
     with prometheus:
-        assert options(prometheus, OVERVIEW, "account_id", NOW) == {"unknown": "unknown"}
+        yield prometheus
+
+
+def account_up(account, value, *times):
+    return [f'iam_key_exporter_account_up{{job="j",account_id="{account}"}} {value} {time}' for time in times]
+
+
+def test_an_account_that_was_never_checked_can_be_chosen():
+    """It has no name yet, only `account_up`."""
+    with prometheus_of(*account_up("123456789012", 0, NOW)) as prometheus:
+        assert options(prometheus, OVERVIEW, "account_id", NOW) == {"123456789012": "123456789012"}
+
+
+def test_a_start_of_the_exporter_leaves_no_account_behind():
+    """Until it knows its account, the exporter says `account_id="unknown"`."""
+    start = account_up("unknown", 0, NOW - 3600, NOW - 3540)
+    with prometheus_of(*start, *account_up("123456789012", 1, NOW - 3480, NOW)) as prometheus:
+        assert value(prometheus, OVERVIEW, "Not checked", now=NOW - 3500) == 1
+        assert value(prometheus, OVERVIEW, "Not checked") == 0
+        assert value(prometheus, HEALTH, "Vanished") == 0
+        assert list(options(prometheus, OVERVIEW, "account_id", NOW)) == ["123456789012"]
+
+
+def test_a_vanished_account_is_counted_for_a_day():
+    gone, there = account_up("111111111111", 1, NOW - 7200), account_up("123456789012", 1, NOW, NOW + DAY)
+    with prometheus_of(*gone, *there) as prometheus:
+        assert value(prometheus, HEALTH, "Vanished") == value(prometheus, OVERVIEW, "Not checked") == 1
+        assert value(prometheus, HEALTH, "Vanished", now=NOW + DAY) == 0
 
 
 # --- every expression on a real Prometheus ------------------------------------------------------------------------
