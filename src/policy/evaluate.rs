@@ -1,7 +1,7 @@
 //! Applies the rules to one account's facts at one moment.
 
-use super::{Advice, Judgement, Policy, RULES, Rule, Subject};
-use crate::model::{Inventory, Timestamp, User};
+use super::{Advice, Exemption, Judgement, Policy, RULES, Rule, Subject};
+use crate::model::{Account, Inventory, Timestamp, User};
 
 /// The status of a user: the worst that any rule says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +86,7 @@ pub struct Evaluation {
     pub findings: Vec<Finding>,
     /// Enabled rules, in the order of [`RULES`].
     pub totals: Vec<RuleTotal>,
-    /// One per exemption of the policy: whether it exempted anything here.
+    /// One per exemption of the policy: whether it matches anybody here, in breach or not.
     pub exemptions_used: Vec<bool>,
     /// The earliest moment at which this answer can change without new facts.
     pub next_change: Option<Timestamp>,
@@ -150,8 +150,7 @@ impl<'a> Pass<'a> {
     }
 
     fn root(&mut self) {
-        let account = &self.inventory.account;
-        let arn = format!("arn:{}:iam::{}:root", account.partition, account.id);
+        let arn = root_arn(&self.inventory.account);
         let subject = Subject::Root { active_keys: self.inventory.root_active_keys, facts_at: self.inventory.facts_at };
         self.judge(None, ROOT, &arn, &subject, false);
     }
@@ -185,11 +184,10 @@ impl<'a> Pass<'a> {
     fn state(&mut self, name: &str, arn: &str, rule: &Rule, grace_ends: Option<Timestamp>) -> FindingState {
         let mut exempted_by = None;
         for (index, exemption) in self.policy.exemptions.iter().enumerate() {
-            if exemption.expired(self.now) || !exemption.covers(&self.inventory.account, name, arn, rule) {
-                continue;
+            if !exemption.expired(self.now) && exemption.covers(&self.inventory.account, name, arn, rule) {
+                self.out.exemptions_used[index] = true;
+                exempted_by.get_or_insert(index);
             }
-            self.out.exemptions_used[index] = true;
-            exempted_by.get_or_insert(index);
         }
         if let Some(exemption) = exempted_by {
             return FindingState::Exempt { exemption };
@@ -209,7 +207,17 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether an exemption speaks of a user, or of root, whom no rule finds in breach at the moment.
+    fn matches_anybody(&self, exemption: &Exemption) -> bool {
+        let account = &self.inventory.account;
+        exemption.matches(account, ROOT, &root_arn(account))
+            || self.inventory.users.iter().any(|u| exemption.matches(account, &u.name, &u.arn))
+    }
+
     fn finish(mut self) -> Evaluation {
+        for (index, exemption) in self.policy.exemptions.iter().enumerate() {
+            self.out.exemptions_used[index] |= self.matches_anybody(exemption);
+        }
         let ends: Vec<Timestamp> =
             self.policy.exemptions.iter().filter(|e| !e.expired(self.now)).map(|e| e.expires).collect();
         for end in ends {
@@ -222,6 +230,10 @@ impl<'a> Pass<'a> {
         }
         self.out
     }
+}
+
+fn root_arn(account: &Account) -> String {
+    format!("arn:{}:iam::{}:root", account.partition, account.id)
 }
 
 /// Root's name in credential reports; no IAM user can have it.

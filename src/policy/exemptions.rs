@@ -22,11 +22,11 @@ pub struct Exemption {
 /// What became of an exemption in an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExemptionState {
-    /// It holds, and exempts at least one finding.
+    /// It holds, and there is somebody whom it speaks of.
     Used,
     /// Its time is over: it exempts nobody.
     Expired,
-    /// It holds, but there is no finding that it would exempt.
+    /// It holds, but there is nobody whom it speaks of.
     Unmatched,
 }
 
@@ -60,12 +60,16 @@ impl Exemption {
 
     /// Whether it speaks of this user and rule, expired or not.
     pub fn covers(&self, account: &Account, user_name: &str, user_arn: &str, rule: &Rule) -> bool {
+        self.rule.is_none_or(|r| r == rule) && self.matches(account, user_name, user_arn)
+    }
+
+    /// Whether it speaks of this user, whatever the rule.
+    pub fn matches(&self, account: &Account, user_name: &str, user_arn: &str) -> bool {
         self.account.as_deref().is_none_or(|id| id == account.id)
-            && self.rule.is_none_or(|r| r == rule)
             && (self.pattern.matches(user_name) || self.pattern.matches(user_arn))
     }
 
-    /// Its state, given whether it exempted anything.
+    /// Its state, given whether it speaks of anybody.
     pub fn state(&self, used: bool, now: Timestamp) -> ExemptionState {
         match (self.expired(now), used) {
             (true, _) => ExemptionState::Expired,

@@ -10,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub struct ReportSource {
     live: LiveSource,
     /// Active keys a user may have; whoever has more is read live.
     limit: usize,
+    /// Why live readings failed the last time, so that it is said once.
+    said: Mutex<Option<&'static str>>,
 }
 
 enum Step {
@@ -32,7 +34,7 @@ enum Step {
 
 impl ReportSource {
     pub fn new(aws: Arc<Aws>, live: LiveSource, limit: usize) -> Self {
-        ReportSource { aws, live, limit }
+        ReportSource { aws, live, limit, said: Mutex::new(None) }
     }
 
     /// Asks for a report and waits until it is there. AWS makes a new one every four hours at most and hands out the
@@ -141,17 +143,32 @@ impl ReportSource {
             })
             .buffer_unordered(self.aws.concurrency);
         let mut gone = Vec::new();
+        let mut failed = None;
         while let Some((i, read)) = readings.next().await {
             match read {
                 Ok(Some((observed_at, keys))) => update(&mut inventory.users[i], observed_at, keys),
                 Ok(None) => gone.push(inventory.users[i].name.clone()),
                 // What the report says stands: it is older, not wrong.
-                Err(error) => {
-                    tracing::debug!(reason = error.reason(), %error, "a user in breach could not be read live")
-                }
+                Err(error) => failed = Some(error),
             }
         }
+        drop(readings);
         inventory.users.retain(|u| !gone.contains(&u.name));
+        self.say(failed.as_ref());
+    }
+}
+
+impl ReportSource {
+    fn say(&self, failed: Option<&SourceError>) {
+        let reason = failed.map(SourceError::reason);
+        let before = std::mem::replace(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner), reason);
+        if let Some(error) = failed.filter(|_| before != reason) {
+            tracing::warn!(
+                reason,
+                message = %error,
+                "users in breach could not be read live: until then a fix shows only in the next report"
+            );
+        }
     }
 }
 

@@ -199,13 +199,15 @@ fn an_undated_key_counts_from_the_users_creation() {
 }
 
 #[test]
-fn exemptions_say_whether_they_were_of_use() {
+fn exemptions_say_whether_there_is_anybody_whom_they_speak_of() {
     let policy = Policy {
-        exemptions: ["bob", "nobody"]
+        exemptions: ["bob", "nobody", "<root_account>"]
             .map(|user| Exemption::new(user.into(), None, None, "r".into(), Timestamp::MAX))
             .to_vec(),
         ..Policy::default()
     };
-    let facts = inventory(Keys::known(vec![active("50d", "1d"), active("20d", "2d")]));
-    assert_eq!(evaluate(&facts, &policy, now()).exemptions_used, [true, false]);
+    for keys in [vec![], vec![active("50d", "1d"), active("20d", "2d")]] {
+        let facts = inventory(Keys::known(keys));
+        assert_eq!(evaluate(&facts, &policy, now()).exemptions_used, [true, false, true]);
+    }
 }
