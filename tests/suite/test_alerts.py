@@ -143,9 +143,11 @@ def mutants():
             yield f"{name}: {old.strip()} -> {new.strip()}", name, recording, alerts.replace(own, replace_once(own, old, new))
     multiple, down = "IamKeyMultipleActive", "IamKeyExporterDown"
     stale, failing = "IamKeyExporterFactsStale", "IamKeyExporterAccountCheckFailingTooLong"
-    known = "last_over_time(job_account_user_rule:iam_key_finding:max[1d])"
+    told = "job_account_user_rule:iam_key_finding_told_timestamp_seconds:max"
+    known = "last_over_time(job_account_user_rule:iam_key_finding:last_known[1h])"
+    day = f"last_over_time({told}[1h]) > time() - 24 * 3600"
     answered = "iam_key_exporter_account_up == 1 and on (job, instance, account_id) aws_iam_users"
-    older = " on (job, account_id) group_left ()\n            last_over_time(job_account_user_rule:iam_key_finding_told"
+    older = f" on (job, account_id) group_left ()\n            {told}"
     account_names = "job_account_name:aws_iam_account_info_told_timestamp_seconds:max"
     owners = "job_account_user_owner:aws_iam_user_info_told_timestamp_seconds:max"
     clock = "job_account:iam_key_exporter_account_failing_since_timestamp_seconds:min"
@@ -159,8 +161,9 @@ def mutants():
         ("IamKeyExporterUsersUnknown", "max by (job, account_id, status)", "min by (job, account_id, status)"),
         # Silence is a fix, at once or sooner than after a day; or it is bridged for longer.
         (multiple, known, "job_account_user_rule:iam_key_finding:max"),
-        ("IamKeyTooOld", known, known.replace("1d", "23h")),
-        ("IamKeyTooOld", known, known.replace("1d", "25h")),
+        (multiple, f"{day}\n", f"job_account_user_rule:iam_key_finding:max\n"),
+        ("IamKeyTooOld", day, day.replace("24", "23")),
+        ("IamKeyTooOld", day, day.replace("24", "25")),
         # A failing check, or one without facts, is a fix.
         ("IamKeyTooOld", answered, "iam_key_exporter_account_up"),
         ("IamKeyUnused", answered, "iam_key_exporter_account_up == 1"),
@@ -168,12 +171,12 @@ def mutants():
         # A fix is none.
         (multiple, f"              <{older}", f"              >{older}"),
         # Names: forgotten at once, or two at a time.
-        (multiple, f"last_over_time({account_names}[1d])", account_names),
-        (multiple, f"last_over_time({owners}[1d])", owners),
+        (multiple, f"          or\n          last_over_time({account_names}[1h]) > time() - 24 * 3600\n", ""),
+        (multiple, f"            or\n            last_over_time({owners}[1h])\n", ""),
         (multiple, "topk by (job, account_id, user_name) (1,", "topk by (job, account_id, user_name) (2,"),
         # The clock of failing checks: started again by a restart, or not by success.
         (failing, f"{clock}[1h])\n              unless", f"{clock}[1m])\n              unless"),
-        (failing, 'iam_key_finding_told_timestamp_seconds:max{rule=""}[1h]', 'iam_key_finding_told_timestamp_seconds:max{rule="-"}[1h]'),
+        (failing, f'< on (job, account_id)\n              {told}{{rule=""}}\n            )', f'< on (job, account_id)\n              {told}{{rule="-"}}\n            )'),
         # Reports and files are judged like live readings; the time that a check takes does not count.
         (stale, 'aws_iam_account_info{collector="report"}', 'aws_iam_account_info{collector="-"}'),
         (stale, 'aws_iam_account_info{collector="file"}', 'aws_iam_account_info{collector="-"}'),
@@ -190,7 +193,7 @@ def mutants():
         ("IamKeyExporterUsersDropped", "max_over_time(job_account:aws_iam_users:sum[6h])", "max_over_time(job_account:aws_iam_users:sum[8h])"),
         ("IamKeyExporterUsersDropped", "max_over_time(job_account:aws_iam_users:sum[6h])", "max_over_time(job_account:aws_iam_users:sum[4h])"),
         ("IamKeyExemptionExpiresSoon", ") > time()\n", ")\n"),
-        ("IamKeyExporterNothingChecked", "timestamp_seconds:max[2d])", "timestamp_seconds:max[1d])"),
+        ("IamKeyExporterNothingChecked", "timestamp_seconds:max[1d])", "timestamp_seconds:max[1h])"),
         ("IamKeyExporterNothingChecked", f"            or\n            max by (job) ({clock})\n", ""),
         ("IamKeyTooOld", '{rule="multiple_active_keys", user_name!=""}\n        labels', '{user_name!=""}\n        labels'),
         ("IamKeyRootActive", '{rule!="root_access_key", user_name=""}', '{user_name=""}'),
