@@ -1,16 +1,32 @@
 //! Metrics about the exporter itself, kept by the prometheus crate.
 
+use super::page::Piece;
 use crate::aws::counting::RequestObserver;
 use crate::source::REASONS;
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The account's label value as long as AWS has not told which it is.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
 
+/// The metrics change with checks, not with scrapes: they are written when somebody asks for the first time after a
+/// change. What the process uses is read at every scrape.
 pub struct ExporterMetrics {
     registry: Registry,
+    process: ProcessCollector,
+    vectors: Vectors,
+    /// How often anything was changed.
+    changes: AtomicU64,
+    /// What was last written, at which count of changes.
+    written: Mutex<Option<(u64, Arc<Piece>)>>,
+}
+
+struct Vectors {
     account_up: IntGaugeVec,
     last_success: GaugeVec,
     facts: GaugeVec,
@@ -47,7 +63,7 @@ impl ExporterMetrics {
         interval_seconds.set(interval.as_secs_f64());
 
         let account = &["account_id"];
-        let metrics = ExporterMetrics {
+        let vectors = Vectors {
             account_up: gauges(
                 &registry,
                 opts!("account_up", "Whether the last check of the account succeeded."),
@@ -107,66 +123,63 @@ impl ExporterMetrics {
                     "When the configuration was last loaded successfully."
                 )),
             ),
-            registry,
         };
-        metrics
-            .registry
-            .register(Box::new(ProcessCollector::for_self()))
-            .expect("the process collector is registered once");
-        metrics
+        let process = ProcessCollector::for_self();
+        ExporterMetrics { registry, process, vectors, changes: AtomicU64::new(0), written: Mutex::new(None) }
     }
 
     /// The account is known, or not yet ([`UNKNOWN_ACCOUNT`]): its counters start at zero, it is not up.
     pub fn account_known(&self, account_id: &str) {
-        if account_id != UNKNOWN_ACCOUNT {
-            self.forget(UNKNOWN_ACCOUNT);
-        }
-        self.account_up.with_label_values(&[account_id]).set(0);
-        self.checks.with_label_values(&[account_id]);
-        for reason in REASONS {
-            self.failures.with_label_values(&[account_id, reason]);
-        }
-    }
-
-    fn forget(&self, account_id: &str) {
-        // Each of these may not have been there.
-        let _ = self.account_up.remove_label_values(&[account_id]);
-        let _ = self.checks.remove_label_values(&[account_id]);
-        let _ = self.last_duration.remove_label_values(&[account_id]);
-        for reason in REASONS {
-            let _ = self.failures.remove_label_values(&[account_id, reason]);
-        }
+        self.change(|m| {
+            if account_id != UNKNOWN_ACCOUNT {
+                m.forget(UNKNOWN_ACCOUNT);
+            }
+            m.account_up.with_label_values(&[account_id]).set(0);
+            m.checks.with_label_values(&[account_id]);
+            for reason in REASONS {
+                m.failures.with_label_values(&[account_id, reason]);
+            }
+        });
     }
 
     pub fn check_succeeded(&self, account_id: &str, took: Duration, now: jiff::Timestamp, facts_at: jiff::Timestamp) {
-        self.check_ended(account_id, took);
-        self.account_up.with_label_values(&[account_id]).set(1);
-        self.last_success.with_label_values(&[account_id]).set(seconds(now));
-        self.facts.with_label_values(&[account_id]).set(seconds(facts_at));
+        self.change(|m| {
+            m.check_ended(account_id, took);
+            m.account_up.with_label_values(&[account_id]).set(1);
+            m.last_success.with_label_values(&[account_id]).set(seconds(now));
+            m.facts.with_label_values(&[account_id]).set(seconds(facts_at));
+        });
     }
 
     pub fn check_failed(&self, account_id: &str, took: Duration, reason: &'static str) {
-        self.check_ended(account_id, took);
-        self.account_up.with_label_values(&[account_id]).set(0);
-        self.failures.with_label_values(&[account_id, reason]).inc();
-    }
-
-    fn check_ended(&self, account_id: &str, took: Duration) {
-        self.checks.with_label_values(&[account_id]).inc();
-        self.last_duration.with_label_values(&[account_id]).set(took.as_secs_f64());
+        self.change(|m| {
+            m.check_ended(account_id, took);
+            m.account_up.with_label_values(&[account_id]).set(0);
+            m.failures.with_label_values(&[account_id, reason]).inc();
+        });
     }
 
     pub fn published(&self, plain: usize, gzip: usize) {
-        self.exposition_size.with_label_values(&["identity"]).set(plain as i64);
-        self.exposition_size.with_label_values(&["gzip"]).set(gzip as i64);
+        self.change(|m| {
+            m.exposition_size.with_label_values(&["identity"]).set(plain as i64);
+            m.exposition_size.with_label_values(&["gzip"]).set(gzip as i64);
+        });
     }
 
     /// `None`: the configuration could not be loaded, the old one stays.
     pub fn config_loaded(&self, at: Option<jiff::Timestamp>) {
-        self.reload_successful.set(i64::from(at.is_some()));
-        if let Some(at) = at {
-            self.reload_timestamp.set(seconds(at));
-        }
+        self.change(|m| {
+            m.reload_successful.set(i64::from(at.is_some()));
+            if let Some(at) = at {
+                m.reload_timestamp.set(seconds(at));
+            }
+        });
+    }
+
+    /// The only way to the vectors, so that no change is missed.
+    fn change(&self, change: impl FnOnce(&Vectors)) {
+        change(&self.vectors);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The names of all of them, but for `process_*`, which the prometheus crate defines.
@@ -180,23 +193,61 @@ impl ExporterMetrics {
         self.request("iam", "ListUsers", Some("Throttling"));
         self.published(0, 0);
         let families = self.registry.gather();
-        families.iter().map(|f| f.name().to_owned()).filter(|n| !n.starts_with("process_")).collect()
+        families.iter().map(|f| f.name().to_owned()).collect()
     }
 
-    /// All of it in Prometheus' text format.
-    pub fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(8192);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
-        text
+    /// Everything but what the process uses, in Prometheus' text format.
+    pub fn own(&self) -> Arc<Piece> {
+        // Read first: a change while this is being written makes the next one write again.
+        let changes = self.changes.load(Ordering::Acquire);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*written {
+            Some((at, piece)) if *at == changes => Arc::clone(piece),
+            _ => {
+                let piece = Arc::new(Piece::new(text(&self.registry.gather())));
+                *written = Some((changes, Arc::clone(&piece)));
+                piece
+            }
+        }
+    }
+
+    /// What the process uses at this moment, the `process_*` family.
+    pub fn process(&self) -> Vec<u8> {
+        text(&self.process.collect())
+    }
+}
+
+fn text(families: &[MetricFamily]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(8192);
+    TextEncoder::new().encode(families, &mut text).expect("writing to memory does not fail");
+    text
+}
+
+impl Vectors {
+    fn forget(&self, account_id: &str) {
+        // Each of these may not have been there.
+        let _ = self.account_up.remove_label_values(&[account_id]);
+        let _ = self.checks.remove_label_values(&[account_id]);
+        let _ = self.last_duration.remove_label_values(&[account_id]);
+        for reason in REASONS {
+            let _ = self.failures.remove_label_values(&[account_id, reason]);
+        }
+    }
+
+    fn check_ended(&self, account_id: &str, took: Duration) {
+        self.checks.with_label_values(&[account_id]).inc();
+        self.last_duration.with_label_values(&[account_id]).set(took.as_secs_f64());
     }
 }
 
 impl RequestObserver for ExporterMetrics {
     fn request(&self, service: &'static str, operation: &str, failure: Option<&str>) {
-        self.aws_requests.with_label_values(&[service, operation]).inc();
-        if let Some(code) = failure {
-            self.aws_failures.with_label_values(&[service, operation, code]).inc();
-        }
+        self.change(|m| {
+            m.aws_requests.with_label_values(&[service, operation]).inc();
+            if let Some(code) = failure {
+                m.aws_failures.with_label_values(&[service, operation, code]).inc();
+            }
+        });
     }
 }
 
@@ -220,4 +271,50 @@ fn floats(registry: &Registry, opts: Opts, labels: &[&str]) -> GaugeVec {
 
 fn counters(registry: &Registry, opts: Opts, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(opts, labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(metrics: &ExporterMetrics) -> String {
+        String::from_utf8(metrics.own().plain().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_change_shows_at_once_and_nothing_is_written_twice() {
+        let metrics = ExporterMetrics::new(Duration::from_secs(300));
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let took = Duration::from_secs(1);
+        let changes: [&dyn Fn(); 7] = [
+            &|| metrics.account_known(UNKNOWN_ACCOUNT),
+            &|| metrics.account_known("123456789012"),
+            &|| metrics.check_succeeded("123456789012", took, at, at),
+            &|| metrics.check_failed("123456789012", took, REASONS[0]),
+            &|| metrics.published(1, 2),
+            &|| metrics.config_loaded(Some(at)),
+            &|| metrics.request("iam", "ListUsers", Some("Throttling")),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            let before = own(&metrics);
+            change();
+            let after = metrics.own();
+            assert_ne!(before, own(&metrics), "change {index} does not show");
+            assert!(Arc::ptr_eq(&after, &metrics.own()), "after change {index} the same was written again");
+        }
+    }
+
+    #[test]
+    fn the_process_is_looked_at_every_time() {
+        let metrics = ExporterMetrics::new(Duration::from_secs(300));
+        let open = |text: Vec<u8>| {
+            let text = String::from_utf8(text).unwrap();
+            let line = text.lines().find(|l| l.starts_with("process_open_fds ")).map(str::to_owned);
+            line.and_then(|l| l.split(' ').nth(1)?.parse::<u32>().ok()).unwrap()
+        };
+        let before = open(metrics.process());
+        let files: Vec<_> = (0..500).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        // Other tests in this process open and close files, too, but fewer.
+        assert!(open(metrics.process()) >= before + 300, "{} files were opened", files.len());
+    }
 }

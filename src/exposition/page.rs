@@ -19,58 +19,83 @@ pub struct Piece {
 }
 
 impl Piece {
-    fn new(plain: Vec<u8>) -> Self {
+    pub fn new(plain: Vec<u8>) -> Self {
         Piece { deflated: deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
+    }
+
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
     }
 }
 
 /// The facts of a snapshot, encoded.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Page {
     pieces: Vec<Arc<Piece>>,
     plain_len: usize,
     deflated_len: usize,
+    crc: crc32fast::Hasher,
 }
 
 /// RFC 1952: magic, deflate, no name, no time, no hint, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// An empty, final block of fixed Huffman codes.
 const LAST_BLOCK: [u8; 2] = [3, 0];
+/// RFC 1951 counts the bytes of a stored block in sixteen bits.
+const LONGEST_STORED_BLOCK: usize = 0xffff;
 
 impl Page {
     fn new(pieces: Vec<Arc<Piece>>) -> Self {
-        let plain_len = pieces.iter().map(|p| p.plain.len()).sum();
-        let deflated_len = pieces.iter().map(|p| p.deflated.len()).sum();
-        Page { pieces, plain_len, deflated_len }
+        let mut page = Page::default();
+        for piece in pieces {
+            page.push(piece);
+        }
+        page
     }
 
-    /// Size of the facts, without the exporter's own metrics: plain, compressed.
+    fn push(&mut self, piece: Arc<Piece>) {
+        self.plain_len += piece.plain.len();
+        self.deflated_len += piece.deflated.len();
+        self.crc.combine(&piece.crc);
+        self.pieces.push(piece);
+    }
+
+    /// The page with another piece at its end.
+    #[must_use]
+    pub fn followed_by(&self, piece: Arc<Piece>) -> Self {
+        let mut page = self.clone();
+        page.push(piece);
+        page
+    }
+
+    /// Size of the pieces: plain, compressed.
     pub fn sizes(&self) -> (usize, usize) {
         (self.plain_len, self.deflated_len)
     }
 
-    /// The page as plain text, `tail` (the exporter's own metrics) at its end.
+    /// The page as plain text, `tail` at its end.
     pub fn plain(&self, tail: Vec<u8>) -> Vec<Bytes> {
         self.pieces.iter().map(|p| p.plain.clone()).chain([tail.into()]).collect()
     }
 
-    /// The page as one gzip member, `tail` at its end.
+    /// The page as one gzip member, `tail` at its end. The tail is new in every scrape and short: compressing it would
+    /// take longer than all the rest.
     pub fn gzip(&self, tail: &[u8]) -> Vec<Bytes> {
-        let mut crc = crc32fast::Hasher::new();
-        let mut out = Vec::with_capacity(self.pieces.len() + 2);
-        out.push(Bytes::from_static(&GZIP_HEADER));
-        for piece in &self.pieces {
-            crc.combine(&piece.crc);
-            out.push(piece.deflated.clone());
-        }
+        let mut crc = self.crc.clone();
         crc.combine(&crc_of(tail));
-        let mut end = deflate(tail);
+        let mut end = Vec::with_capacity(tail.len() + 32);
+        for block in tail.chunks(LONGEST_STORED_BLOCK) {
+            end.push(0);
+            end.extend_from_slice(&(block.len() as u16).to_le_bytes());
+            end.extend_from_slice(&(!(block.len() as u16)).to_le_bytes());
+            end.extend_from_slice(block);
+        }
         end.extend_from_slice(&LAST_BLOCK);
         end.extend_from_slice(&crc.finalize().to_le_bytes());
         // RFC 1952 wants the length modulo 2^32.
         end.extend_from_slice(&((self.plain_len + tail.len()) as u32).to_le_bytes());
-        out.push(end.into());
-        out
+        let pieces = self.pieces.iter().map(|p| p.deflated.clone());
+        [Bytes::from_static(&GZIP_HEADER)].into_iter().chain(pieces).chain([end.into()]).collect()
     }
 }
 
@@ -175,10 +200,15 @@ mod tests {
         #[test]
         fn gzip_is_one_member_that_holds_the_plain_page(
             texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..6),
+            own in proptest::collection::vec(any::<u8>(), 0..3000),
             tail in proptest::collection::vec(any::<u8>(), 0..300),
+            repeats in 0..400_usize,
         ) {
-            let page = page(&texts);
+            // Longer than a stored block can be, now and then.
+            let tail = tail.repeat(repeats);
+            let page = page(&texts).followed_by(Arc::new(Piece::new(own.clone())));
             let plain: Vec<u8> = page.plain(tail.clone()).concat();
+            prop_assert_eq!(&plain, &[texts.concat(), own, tail.clone()].concat());
             let gzip: Vec<u8> = page.gzip(&tail).concat();
             let mut unpacked = Vec::new();
             // GzDecoder reads exactly one member, and checks its sums.

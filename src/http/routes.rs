@@ -37,12 +37,14 @@ pub async fn respond<B>(site: &Site, request: Request<B>) -> Response<Pieces> {
 }
 
 fn metrics(site: &Site, headers: &HeaderMap) -> Response<Pieces> {
-    let page = site.page();
-    let tail = site.metrics.text();
+    // In this order: whoever sees the account up finds its facts.
+    let own = site.metrics.own();
+    let page = site.page().followed_by(own);
+    let process = site.metrics.process();
     let accepted =
         headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let gzip = encoding::wants_gzip(&accepted);
-    let pieces = if gzip { page.gzip(&tail) } else { page.plain(tail) };
+    let pieces = if gzip { page.gzip(&process) } else { page.plain(process) };
     let mut response = Response::new(Pieces::from(pieces));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
