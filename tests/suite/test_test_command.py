@@ -4,15 +4,17 @@ scripts/test runs in an empty checkout with stand-ins for cargo and the tools, e
 """
 
 import os
+import pathlib
 import shutil
 import subprocess
 
 import pytest
 
-from harness import ROOT, path_without
+from harness import ROOT, path_without, wait_until
 
 CARGO = """#!/bin/sh
 echo "cargo $*" >>"$CALLS"
+[ "$FAIL $1" != "cargo-fmt-while-tools-run fmt" ] || { until [ -s child ]; do sleep 0.01; done; exit 1; }
 case "$FAIL" in
   cargo-"$1") echo "cargo: $1 went wrong"; echo "test result: FAILED. 2 passed; 1 failed; 0 ignored"; exit 101 ;;
 esac
@@ -28,6 +30,7 @@ TOOLS = """#!/bin/sh
 [ "$1" = --bin ] && echo "$PWD/bin" && exit
 echo "tools $*" >>"$CALLS"
 [ "$FAIL" != tools ] || { echo "no network"; exit 1; }
+[ "$FAIL" != cargo-fmt-while-tools-run ] || { sleep 600 & echo $! >child; wait; }
 echo "tools: ready: $PWD/bin"
 """
 
@@ -104,7 +107,7 @@ def test_the_closing_lines_of_the_test_runners_are_repeated_at_the_end(checkout)
         ("cargo-fmt", "formatting", "2 passed, 1 failed"),
         ("cargo-clippy", "lints", "2 passed, 1 failed"),
         ("cargo-doc", "documentation of the code", "2 passed, 1 failed"),
-        ("cargo-build", "release build", "2 passed, 1 failed"),
+        ("cargo-build", "release", "0 passed, 0 failed"),
         ("tools", "tools", "0 passed, 0 failed"),
         ("deny", "dependencies", "0 passed, 0 failed"),
         ("cargo-test", "compiling the tests", "2 passed, 1 failed"),
@@ -122,6 +125,22 @@ def test_a_step_that_fails_fails_the_whole(checkout, fail, step, last):
 def test_tools_that_cannot_be_installed_are_shown(checkout):
     result, _ = run(checkout, fail="tools")
     assert "no network" in result.stdout
+
+
+def test_nothing_goes_on_in_the_background_after_a_failure(checkout):
+    result, _ = run(checkout, fail="cargo-fmt-while-tools-run")
+    assert result.returncode != 0
+    assert "==> FAILED: formatting" in result.stdout
+    child = int((checkout / "child").read_text())
+    wait_until(lambda: not running(child), what="the end of what the tools had started")
+
+
+def running(pid):
+    """Neither gone nor a zombie that waits for its parent."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_the_fast_part_needs_no_tools(checkout):
