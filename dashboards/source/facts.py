@@ -179,7 +179,8 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
         g.column("user_name", "User", links=[USER_LINK]),
         g.column("tag_owner", "Owner", 125),
         g.column("rule", "Rule", 105, mappings=RULE_MAPPING_SHORT) if several else g.hidden("rule"),
-        g.column("Value #A", "Since", 138, unit=DATE),
+        # As wide as there is room, so that the header of an empty table, which has no labels, fills the panel.
+        g.column("Value #A", "Since", unit=DATE),
         days_column("Value #B", "For", DAYS_IN_VIOLATION, 75),
         number_column("Value #C", "Active keys", g.steps((2, g.RED), base="text"), 90),
         days_column("Value #D", "Newest key", KEY_AGES),

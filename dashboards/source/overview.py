@@ -237,7 +237,7 @@ def dashboard():
                 g.column("user", "User (name or ARN, with wildcards)"),
                 g.column("account", "Account ID", 140, "all"),
                 g.column("rule", "Rule", 220, "all", mappings=f.RULE_MAPPING),
-                g.column("Value #A", "Holds until", 180, unit=f.DATE),
+                g.column("Value #A", "Holds until", unit=f.DATE),
                 f.days_column("Value #B", "Left", g.steps((14, "text"), base=g.ORANGE, below=g.RED), 110),
             ],
             no_value="No exemption is known",

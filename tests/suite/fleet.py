@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Metrics of a made-up fleet of AWS accounts, as OpenMetrics text with a history, for Prometheus to import.
 
     fleet.py --accounts 500 --users 100 --state bad --now 1795370400 > fleet.om
