@@ -42,8 +42,8 @@ KEY_AGES = g.steps((60, g.YELLOW), (90, g.RED))
 RATIO = g.steps((0.9, g.ORANGE), (0.98, g.YELLOW), (1, g.GREEN), base=g.RED)
 
 
-def violations(rule, by="account_id"):
-    return f'max by ({by}) (aws_iam_access_key_violations{{{ACCOUNT}, rule="{rule}"}})'
+def violations(rule):
+    return f'max by (account_id) (aws_iam_access_key_violations{{{ACCOUNT}, rule="{rule}"}})'
 
 
 def users(status=""):

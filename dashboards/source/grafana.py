@@ -30,8 +30,8 @@ def instant(expr, legend=""):
     return {"expr": expr, "legendFormat": legend, "instant": True, "range": False, "format": "time_series"}
 
 
-def series(expr, legend, **more):
-    return {"expr": expr, "legendFormat": legend, "instant": False, "range": True, "format": "time_series", **more}
+def series(expr, legend):
+    return {"expr": expr, "legendFormat": legend, "instant": False, "range": True, "format": "time_series"}
 
 
 def rows(expr):

@@ -149,7 +149,7 @@ class Writer:
             self.out.write("".join(head + sample for sample in samples))
 
 
-def write_account(writer, account, times, facts_at, user_times):
+def write_account(writer, account, times, user_times):
     now = times[-1]
     one = {"account_id": account.id}
     constant = lambda value: [(t, value) for t in times]
@@ -312,7 +312,7 @@ def main():
     history = lambda hours: [args.now - args.step * n for n in range(round(hours * 3600 / args.step), -1, -1)]
     writer = Writer(sys.stdout, args.replicas)
     for account in fleet:
-        write_account(writer, account, history(args.hours), args.now, history(args.user_hours))
+        write_account(writer, account, history(args.hours), history(args.user_hours))
     write_exporter(writer, fleet, history(args.hours), args.state)
     sys.stdout.write("# EOF\n")
 
