@@ -110,7 +110,7 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
     }
     assert page["annotations"] == {
         "summary": "IAM user alice has more than one active access key",
-        "description": f"IAM user alice of AWS account {ACCOUNT} (production) has more than one active access key since "
+        "description": f"IAM user alice of AWS account {ACCOUNT} (production) has had more than one active access key since "
         f"{page['annotations']['since']}. Choose the key to keep and deactivate the others.",
         "since": page["annotations"]["since"],
         "runbook_url": RUNBOOK + "IamKeyMultipleActive.md",
