@@ -184,7 +184,7 @@ pub struct WebArgs {
     /// Where to listen, as host:port or :port; repeat for several [default: :19674]
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub listen_address: Option<Vec<String>>,
-    /// Connections served at once; more wait [default: 128]
+    /// Connections served at once; for one more, the longest idle makes room [default: 128]
     #[arg(long = "web.max-connections", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: Option<u16>,
 }

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod client;
+mod connections;
 pub mod encoding;
 pub mod landing;
 pub mod routes;

@@ -1,5 +1,6 @@
 //! Accept loop, limits, shutdown.
 
+use super::connections::{Connections, Guard};
 use super::{Site, routes};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -11,7 +12,6 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
 /// A client that takes longer for its headers, or is idle for longer between two requests, is let go.
@@ -68,12 +68,14 @@ async fn bind(address: &str) -> std::io::Result<TcpListener> {
 
 /// Serves until `shutdown`, then finishes answers under way, for three seconds at most.
 pub async fn serve(listeners: Listeners, site: Arc<Site>, max_connections: usize, shutdown: impl Future<Output = ()>) {
-    let limit = Arc::new(Semaphore::new(max_connections));
+    let connections = Connections::new(max_connections);
     let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .0
         .into_iter()
-        .map(|listener| tokio::spawn(accept(listener, Arc::clone(&site), Arc::clone(&limit), Arc::clone(&graceful))))
+        .map(|listener| {
+            tokio::spawn(accept(listener, Arc::clone(&site), Arc::clone(&connections), Arc::clone(&graceful)))
+        })
         .collect();
     shutdown.await;
     for task in accepting {
@@ -87,12 +89,16 @@ pub async fn serve(listeners: Listeners, site: Arc<Site>, max_connections: usize
     }
 }
 
-async fn accept(listener: TcpListener, site: Arc<Site>, limit: Arc<Semaphore>, graceful: Arc<GracefulShutdown>) {
+async fn accept(
+    listener: TcpListener,
+    site: Arc<Site>,
+    connections: Arc<Connections>,
+    graceful: Arc<GracefulShutdown>,
+) {
     loop {
-        // Beyond the limit connections wait in the kernel's queue.
-        let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => connection(stream, Arc::clone(&site), permit, &graceful),
+            // Until there is room for this one, the next ones wait in the kernel's queue.
+            Ok((stream, _)) => connection(stream, Arc::clone(&site), connections.admit().await, &graceful),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -101,14 +107,20 @@ async fn accept(listener: TcpListener, site: Arc<Site>, limit: Arc<Semaphore>, g
     }
 }
 
-fn connection(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
+fn connection(stream: TcpStream, site: Arc<Site>, guard: Guard, graceful: &GracefulShutdown) {
     // Answers are written whole; waiting to fill a packet only delays the last one.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let client = guard.connection();
     let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(routes::respond(&site, request).await) }
+        let (site, client) = (Arc::clone(&site), Arc::clone(&client));
+        async move {
+            client.busy();
+            let response = routes::respond(&site, request).await;
+            client.waiting();
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,9 +130,11 @@ fn connection(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit, 
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended badly");
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended badly");
+            },
+            () = guard.asked_to_leave() => tracing::debug!("an idle connection made room for another one"),
         }
-        drop(permit);
     });
 }
