@@ -1,6 +1,6 @@
 //! Metrics about the exporter itself, kept by the prometheus crate.
 
-use super::page::Piece;
+use super::page::{Compressor, Piece};
 use crate::aws::counting::RequestObserver;
 use crate::source::REASONS;
 use prometheus::core::Collector;
@@ -22,8 +22,13 @@ pub struct ExporterMetrics {
     vectors: Vectors,
     /// How often anything was changed.
     changes: AtomicU64,
+    written: Mutex<Written>,
+}
+
+struct Written {
+    compressor: Compressor,
     /// What was last written, at which count of changes.
-    written: Mutex<Option<(u64, Arc<Piece>)>>,
+    last: Option<(u64, Arc<Piece>)>,
 }
 
 struct Vectors {
@@ -125,7 +130,8 @@ impl ExporterMetrics {
             ),
         };
         let process = ProcessCollector::for_self();
-        ExporterMetrics { registry, process, vectors, changes: AtomicU64::new(0), written: Mutex::new(None) }
+        let written = Mutex::new(Written { compressor: Compressor::new(), last: None });
+        ExporterMetrics { registry, process, vectors, changes: AtomicU64::new(0), written }
     }
 
     /// The account is known, or not yet ([`UNKNOWN_ACCOUNT`]): its counters start at zero, it is not up.
@@ -201,14 +207,14 @@ impl ExporterMetrics {
         // Read first: a change while this is being written makes the next one write again.
         let changes = self.changes.load(Ordering::Acquire);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*written {
-            Some((at, piece)) if *at == changes => Arc::clone(piece),
-            _ => {
-                let piece = Arc::new(Piece::new(text(&self.registry.gather())));
-                *written = Some((changes, Arc::clone(&piece)));
-                piece
-            }
+        if let Some((at, piece)) = &written.last
+            && *at == changes
+        {
+            return Arc::clone(piece);
         }
+        let piece = Arc::new(written.compressor.piece(text(&self.registry.gather())));
+        written.last = Some((changes, Arc::clone(&piece)));
+        piece
     }
 
     /// What the process uses at this moment, the `process_*` family.

@@ -19,10 +19,6 @@ pub struct Piece {
 }
 
 impl Piece {
-    pub fn new(plain: Vec<u8>) -> Self {
-        Piece { deflated: deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
-    }
-
     pub fn plain(&self) -> &[u8] {
         &self.plain
     }
@@ -105,26 +101,48 @@ fn crc_of(bytes: &[u8]) -> crc32fast::Hasher {
     crc
 }
 
-/// Raw deflate up to a full flush: byte-aligned, and with no reference backwards.
-fn deflate(plain: &[u8]) -> Vec<u8> {
-    let mut compress = Compress::new(Compression::new(5), false);
-    let mut out = Vec::with_capacity(plain.len() / 8 + 64);
-    loop {
-        let consumed = usize::try_from(compress.total_in()).expect("a piece is in memory");
-        compress
-            .compress_vec(&plain[consumed..], &mut out, FlushCompress::Full)
-            .expect("compressing memory to memory does not fail");
-        // A flush is complete when it leaves room.
-        if compress.total_in() as usize == plain.len() && out.len() < out.capacity() {
-            return out;
+/// Makes pieces, all with the same memory: a third of a megabyte, asked for and given back for each of them, would leave
+/// holes in the heap.
+pub struct Compressor(Compress);
+
+impl Compressor {
+    pub fn new() -> Self {
+        Compressor(Compress::new(Compression::new(5), false))
+    }
+
+    pub fn piece(&mut self, plain: Vec<u8>) -> Piece {
+        Piece { deflated: self.deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
+    }
+
+    /// Raw deflate up to a full flush: byte-aligned, and with no reference backwards.
+    fn deflate(&mut self, plain: &[u8]) -> Vec<u8> {
+        let compress = &mut self.0;
+        compress.reset();
+        let mut out = Vec::with_capacity(plain.len() / 8 + 64);
+        loop {
+            let consumed = usize::try_from(compress.total_in()).expect("a piece is in memory");
+            compress
+                .compress_vec(&plain[consumed..], &mut out, FlushCompress::Full)
+                .expect("compressing memory to memory does not fail");
+            // A flush is complete when it leaves room.
+            if compress.total_in() as usize == plain.len() && out.len() < out.capacity() {
+                return out;
+            }
+            out.reserve(out.capacity().max(64));
         }
-        out.reserve(out.capacity().max(64));
+    }
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Compressor::new()
     }
 }
 
 /// Encodes snapshots, keeping pieces whose facts have not changed.
 pub struct Encoder {
     options: Options,
+    compressor: Compressor,
     headers: Vec<Arc<Piece>>,
     /// By account: the facts that were encoded, and a piece per family of accounts.
     accounts: HashMap<String, (Arc<AccountFacts>, Vec<Arc<Piece>>)>,
@@ -132,8 +150,9 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(options: Options) -> Self {
-        let headers = FAMILIES.iter().map(|f| Arc::new(Piece::new(header(f.name, f.help)))).collect();
-        Encoder { options, headers, accounts: HashMap::new() }
+        let mut compressor = Compressor::new();
+        let headers = FAMILIES.iter().map(|f| Arc::new(compressor.piece(header(f.name, f.help)))).collect();
+        Encoder { options, compressor, headers, accounts: HashMap::new() }
     }
 
     /// The page of a snapshot. Families without a sample are left out.
@@ -141,7 +160,8 @@ impl Encoder {
         self.accounts.retain(|id, _| snapshot.accounts.contains_key(id));
         for (id, facts) in &snapshot.accounts {
             if self.accounts.get(id).is_none_or(|(old, _)| !Arc::ptr_eq(old, facts)) {
-                let pieces = account_texts(facts, &self.options).map(|text| Arc::new(Piece::new(text))).collect();
+                let texts = account_texts(facts, &self.options);
+                let pieces = texts.map(|text| Arc::new(self.compressor.piece(text))).collect();
                 self.accounts.insert(id.clone(), (Arc::clone(facts), pieces));
             }
         }
@@ -162,7 +182,7 @@ impl Encoder {
                     let mut text = Vec::new();
                     write(snapshot, &mut Samples::new(&mut text, family.name));
                     if !text.is_empty() {
-                        pieces.push(Arc::new(Piece::new(text)));
+                        pieces.push(Arc::new(self.compressor.piece(text)));
                     }
                 }
             }
@@ -192,10 +212,6 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Read;
 
-    fn page(texts: &[Vec<u8>]) -> Page {
-        Page::new(texts.iter().map(|t| Arc::new(Piece::new(t.clone()))).collect())
-    }
-
     proptest! {
         #[test]
         fn gzip_is_one_member_that_holds_the_plain_page(
@@ -206,7 +222,9 @@ mod tests {
         ) {
             // Longer than a stored block can be, now and then.
             let tail = tail.repeat(repeats);
-            let page = page(&texts).followed_by(Arc::new(Piece::new(own.clone())));
+            let mut compressor = Compressor::new();
+            let mut piece = |text: &Vec<u8>| Arc::new(compressor.piece(text.clone()));
+            let page = Page::new(texts.iter().map(&mut piece).collect()).followed_by(piece(&own));
             let plain: Vec<u8> = page.plain(tail.clone()).concat();
             prop_assert_eq!(&plain, &[texts.concat(), own, tail.clone()].concat());
             let gzip: Vec<u8> = page.gzip(&tail).concat();
