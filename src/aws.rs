@@ -1,16 +1,19 @@
 //! Everything the exporter knows of the AWS SDK: clients, identity, pacing, request counting, errors.
 
+mod complete;
 pub mod counting;
 pub mod errors;
 pub mod pacing;
 
 use crate::model::Account;
 use crate::source::SourceError;
+use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_iam::config::retry::RetryPartition;
+use complete::Complete;
 use counting::{Counting, RequestObserver};
 use pacing::Pacer;
 use std::sync::Arc;
@@ -46,8 +49,12 @@ impl Aws {
     /// Prepares clients; sends nothing to IAM or STS yet.
     pub async fn connect(settings: &Settings, account_name: String, observer: Arc<dyn RequestObserver>) -> Self {
         // IAM and STS know their endpoint by the partition; any of its regions will do.
+        let mut regions = DefaultRegionChain::builder();
+        if let Some(profile) = &settings.profile {
+            regions = regions.profile_name(profile);
+        }
         let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
-            .or_default_provider()
+            .or_else(regions.build())
             .or_else(Region::from_static("us-east-1"));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(region)
@@ -61,9 +68,13 @@ impl Aws {
         // from using up that of others.
         let iam = aws_sdk_iam::config::Builder::from(&shared)
             .retry_partition(RetryPartition::custom("iam-key-exporter").build())
+            .interceptor(Complete)
             .interceptor(Counting::new("iam", Arc::clone(&observer)))
             .build();
-        let sts = aws_sdk_sts::config::Builder::from(&shared).interceptor(Counting::new("sts", observer)).build();
+        let sts = aws_sdk_sts::config::Builder::from(&shared)
+            .interceptor(Complete)
+            .interceptor(Counting::new("sts", observer))
+            .build();
         Aws {
             iam: aws_sdk_iam::Client::from_conf(iam),
             concurrency: settings.concurrency,
