@@ -201,11 +201,12 @@ impl Inventory {
     /// Takes over from an earlier inventory what is newer there, and what this one could not read.
     ///
     /// A user read live after the credential report was made keeps the live reading; a user whose keys are
-    /// unknown now remembers what was last known. Users that only the earlier inventory has are gone.
+    /// unknown now remembers what was last known, and so does root. Users that only the earlier inventory has are gone.
     pub fn keep_newer(&mut self, earlier: &Inventory) {
         if earlier.account.id != self.account.id {
             return;
         }
+        self.root_active_keys = self.root_active_keys.or(earlier.root_active_keys);
         for user in &mut self.users {
             let Some(before) = earlier.user(&user.name).filter(|b| b.arn == user.arn) else { continue };
             match &mut user.keys {
@@ -312,6 +313,19 @@ mod tests {
         let mut second = inventory(vec![moved]);
         second.keep_newer(&first);
         assert_eq!(second.user("bob").unwrap().active_keys(), Some(0));
+    }
+
+    #[test]
+    fn roots_keys_are_remembered_until_something_newer_is_known() {
+        let mut first = inventory(vec![]);
+        first.root_active_keys = Some(1);
+        let mut second = inventory(vec![]);
+        second.keep_newer(&first);
+        assert_eq!(second.root_active_keys, Some(1));
+        let mut third = inventory(vec![]);
+        third.root_active_keys = Some(0);
+        third.keep_newer(&second);
+        assert_eq!(third.root_active_keys, Some(0));
     }
 
     #[test]
