@@ -12,8 +12,18 @@ const VIOLATIONS: u8 = 1;
 const USAGE: u8 = 2;
 const COULD_NOT_FIND_OUT: u8 = 3;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(COULD_NOT_FIND_OUT, &error),
+    };
+    let code = runtime.block_on(run());
+    // A thread that hangs on a file or a name server cannot be stopped, and what it would bring is not needed.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run() -> ExitCode {
     match cli::parse().command {
         Action::Serve(args) => serve(&args).await,
         Action::Check(args) => check(&args).await,
@@ -23,7 +33,10 @@ async fn main() -> ExitCode {
         Action::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut cli::command(), "iam-key-exporter", &mut out);
-            print(&out)
+            // clap_complete writes a name with hyphens in two ways, so that bash would complete no subcommand.
+            let script =
+                String::from_utf8_lossy(&out).replace("iam__subcmd__key__subcmd__exporter", "iam__key__exporter");
+            print(script.as_bytes())
         }
         Action::Man => {
             let mut out = Vec::new();

@@ -5,13 +5,24 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use std::time::Duration;
 use tokio::net::TcpStream;
+
+/// Whoever takes longer is not healthy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The status that a plain HTTP URL answers with.
 ///
 /// # Errors
 /// What is wrong with the URL, or why there is no answer.
 pub async fn status(url: &str) -> Result<StatusCode, String> {
+    match tokio::time::timeout(PATIENCE, ask(url)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("{url} does not answer within {} seconds", PATIENCE.as_secs())),
+    }
+}
+
+async fn ask(url: &str) -> Result<StatusCode, String> {
     let uri: Uri = url.parse().map_err(|e| format!("{url:?} is not a URL: {e}"))?;
     if uri.scheme_str() != Some("http") {
         return Err(format!("{url:?} is not an http:// URL"));
