@@ -4,6 +4,9 @@ use crate::model::{AccessKey, Account, Collector, Inventory, KeyStatus, Keys, La
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+/// IAM's limit.
+const LONGEST_NAME: usize = 64;
+
 /// IAM users and access keys of one AWS account, as of one moment.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +51,7 @@ struct RootEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UserEntry {
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = LONGEST_NAME))]
     name: String,
     /// Made of account, path and name when absent.
     arn: Option<String>,
@@ -65,12 +68,21 @@ struct UserEntry {
     observed_at: Option<Timestamp>,
     /// The user's keys, `[]` for none. Null (not left out) when they are not known: the user then has the status `unknown`.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schemars(required)]
+    #[schemars(with = "KeysEntry")]
     access_keys: Option<Vec<KeyEntry>>,
 }
 
 fn default_path() -> String {
     "/".into()
+}
+
+/// For the schema: null is an answer, silence is none.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "the variants' types are what the schema is made of")]
+enum KeysEntry {
+    Known(Vec<KeyEntry>),
+    NotKnown(()),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -165,6 +177,9 @@ fn user(entry: UserEntry, account: &Account, facts_at: Timestamp) -> Result<User
     let UserEntry { name, arn, path, created, tags, observed_at, access_keys } = entry;
     if name.is_empty() {
         return Err("a user has an empty name".into());
+    }
+    if name.chars().count() > LONGEST_NAME {
+        return Err(format!("user {name:?}: the name has more than {LONGEST_NAME} characters"));
     }
     if !path.starts_with('/') || !path.ends_with('/') {
         return Err(format!("user {name:?}: path {path:?} does not begin and end with a slash"));
