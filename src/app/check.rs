@@ -53,7 +53,10 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
         other => other?,
     };
     let now = Timestamp::now();
-    let snapshot = Snapshot::new(Arc::new(config.policy.clone())).with_facts(inventory, now);
+    let mut policy = config.policy.clone();
+    // Whoever asks for one user does not ask for root.
+    policy.rules.root_access_key.enabled &= output.user.is_none();
+    let snapshot = Snapshot::new(Arc::new(policy)).with_facts(inventory, now);
     let Some(facts) = snapshot.accounts.values().next() else { unreachable!("its facts were just put in") };
     let report = Report { snapshot: &snapshot, facts, now, key_ids: config.metrics.access_key_id };
     let bytes = match output.output {
