@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -239,7 +240,7 @@ def test_the_demo_pages_and_stops_cleanly(number, start_process):
         assert listens(port)
     # One of the demo's users has had two keys for long.
     wait_until(lambda: "to pager: FIRING critical IamKeyMultipleActiveTooLong" in demo.log, what="a page")
-    children = [int(child) for child in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(demo.pid)], text=True).split()]
+    children = [int(child) for child in pathlib.Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
     assert len(children) == 4
     demo.send_signal(number)
     assert demo.wait() == 0, demo.log
