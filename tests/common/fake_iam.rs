@@ -1,0 +1,408 @@
+//! An AWS with one account: IAM and STS on a port of 127.0.0.1, by the query protocol (a form in, XML out).
+//!
+//! It answers from an [`Account`] that a test can change at any time, fails as a test says ([`Fault`]), and
+//! remembers every call, so that a test can say "three calls" or "none".
+
+use super::account::{Account, now};
+use super::{answers, form};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// A request that arrived, whatever was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub operation: String,
+    /// The form, `Action` and `Version` included.
+    pub parameters: BTreeMap<String, String>,
+    /// The region that the request was signed for.
+    pub region: String,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// An error document.
+    Error { status: u16, code: &'static str, message: &'static str },
+    /// Anything else instead of an answer.
+    Instead { status: u16, content_type: &'static str, body: String },
+    /// The right answer up to the first such text, and nothing after it; empty where there is none.
+    CutAfter(&'static str),
+    /// The right answer is announced, but the connection ends after half of it.
+    HalfSent,
+    /// No answer, ever.
+    Hang,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+impl Fault {
+    pub const THROTTLED: Fault = Fault::Error { status: 400, code: "Throttling", message: "Rate exceeded" };
+    pub const ACCESS_DENIED: Fault =
+        Fault::Error { status: 403, code: "AccessDenied", message: "User: arn is not authorized to perform this" };
+    pub const NO_SUCH_ENTITY: Fault =
+        Fault::Error { status: 404, code: "NoSuchEntity", message: "The user cannot be found." };
+    pub const BAD_TOKEN: Fault = Fault::Error {
+        status: 403,
+        code: "InvalidClientTokenId",
+        message: "The security token included in the request is invalid",
+    };
+    pub const REPORT_NOT_PRESENT: Fault =
+        Fault::Error { status: 410, code: "ReportNotPresent", message: "No report is present" };
+    pub const REPORT_EXPIRED: Fault =
+        Fault::Error { status: 410, code: "ReportExpired", message: "The report has expired" };
+    pub const REPORT_IN_PROGRESS: Fault =
+        Fault::Error { status: 404, code: "ReportInProgress", message: "The report is being made" };
+    pub const LIMIT_EXCEEDED: Fault = Fault::Error { status: 409, code: "LimitExceeded", message: "No more capacity" };
+    pub const SERVICE_FAILURE: Fault =
+        Fault::Error { status: 500, code: "ServiceFailure", message: "The request processing has failed" };
+
+    /// A status and a body of plain text, as a load balancer in between would answer.
+    pub fn status(status: u16) -> Fault {
+        Fault::Instead { status, content_type: "text/plain", body: "upstream is not available".into() }
+    }
+
+    /// Status 200, but not what was asked for.
+    pub fn instead(content_type: &'static str, body: impl Into<String>) -> Fault {
+        Fault::Instead { status: 200, content_type, body: body.into() }
+    }
+}
+
+/// Which calls a fault meets.
+#[derive(Debug, Clone)]
+pub struct On {
+    operation: Option<&'static str>,
+    user_name: Option<&'static str>,
+}
+
+impl On {
+    pub const EVERYTHING: On = On { operation: None, user_name: None };
+
+    pub fn operation(operation: &'static str) -> On {
+        On { operation: Some(operation), user_name: None }
+    }
+
+    /// ListAccessKeys of one user.
+    pub fn keys_of(user_name: &'static str) -> On {
+        On { operation: Some("ListAccessKeys"), user_name: Some(user_name) }
+    }
+
+    fn meets(&self, call: &Call) -> bool {
+        self.operation.is_none_or(|o| o == call.operation)
+            && self.user_name.is_none_or(|u| call.parameters.get("UserName").is_some_and(|n| n == u))
+    }
+}
+
+/// How lists are cut into pages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pages {
+    /// Of this many members, whatever `MaxItems` says, if that is more.
+    Of(usize),
+    /// Every other page has no member, and still says that more follows.
+    WithEmptyOnes,
+    /// Another page always follows, with a marker of its own.
+    Endless,
+    /// The marker of the first page comes back for ever.
+    RepeatedMarker,
+    /// More is said to follow, without saying where.
+    NoMarker,
+}
+
+/// The credential report that AWS has.
+#[derive(Debug, Clone)]
+pub enum Report {
+    /// Made anew, of the account as it is, at each request; it says that it is this old.
+    Fresh {
+        age: SignedDuration,
+    },
+    /// These bytes.
+    Fixed {
+        content: Vec<u8>,
+        generated_at: Timestamp,
+    },
+    /// Not ready before this many requests.
+    ReadyAfter(usize),
+    Never,
+}
+
+struct State {
+    account: Account,
+    pages: Pages,
+    report: Report,
+    /// In order of precedence; `None` left means for ever.
+    faults: Vec<(On, Fault, Option<usize>)>,
+    calls: Vec<Call>,
+    generate_calls: usize,
+}
+
+pub struct FakeIam {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    runtime: Option<Runtime>,
+}
+
+impl FakeIam {
+    pub fn start(account: Account) -> FakeIam {
+        let state = Arc::new(Mutex::new(State {
+            account,
+            pages: Pages::Of(1000),
+            report: Report::Fresh { age: SignedDuration::ZERO },
+            faults: Vec::new(),
+            calls: Vec::new(),
+            generate_calls: 0,
+        }));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, Arc::clone(&state)));
+        FakeIam { address, state, runtime: Some(runtime) }
+    }
+
+    /// For `AWS_ENDPOINT_URL`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the account, as somebody at the console would.
+    pub fn change(&self, change: impl FnOnce(&mut Account)) {
+        change(&mut self.state().account);
+    }
+
+    pub fn account(&self) -> Account {
+        self.state().account.clone()
+    }
+
+    #[must_use]
+    pub fn pages(self, pages: Pages) -> Self {
+        self.state().pages = pages;
+        self
+    }
+
+    pub fn set_report(&self, report: Report) {
+        self.state().report = report;
+    }
+
+    /// The report says of itself that it was made now, and will not change any more.
+    pub fn freeze_report(&self) {
+        let content = self.account().credential_report().into_bytes();
+        self.set_report(Report::Fixed { content, generated_at: now() });
+    }
+
+    /// From now on, until [`FakeIam::heal`].
+    pub fn fail(&self, on: On, fault: Fault) {
+        self.state().faults.push((on, fault, None));
+    }
+
+    /// The next so many times; faults said earlier come first.
+    pub fn fail_times(&self, times: usize, on: On, fault: Fault) {
+        self.state().faults.push((on, fault, Some(times)));
+    }
+
+    /// No fault any more.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    pub fn calls_of(&self, operation: &str) -> usize {
+        self.state().calls.iter().filter(|c| c.operation == operation).count()
+    }
+
+    /// Calls of ListAccessKeys for this user.
+    pub fn reads_of(&self, user_name: &str) -> usize {
+        let reads =
+            |c: &&Call| c.operation == "ListAccessKeys" && c.parameters.get("UserName").is_some_and(|n| n == user_name);
+        self.state().calls.iter().filter(reads).count()
+    }
+
+    pub fn forget_calls(&self) {
+        self.state().calls.clear();
+    }
+}
+
+impl Drop for FakeIam {
+    fn drop(&mut self) {
+        // Hanging answers hang on their own; nobody waits for them.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+type Body = BoxBody<Bytes, io::Error>;
+
+async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(|request| respond(request, &state));
+            // An error closes the connection, which is what some faults are about.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn respond(request: Request<Incoming>, state: &Mutex<State>) -> io::Result<Response<Body>> {
+    let region = signed_region(&request).unwrap_or_default();
+    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let parameters = form::parse(&String::from_utf8_lossy(&body));
+    let operation = parameters.get("Action").cloned().unwrap_or_default();
+    let call = Call { operation, parameters, region };
+    let (fault, right) = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.calls.push(call.clone());
+        (state.next_fault(&call), state.answer(&call))
+    };
+    match fault {
+        None => match right {
+            Ok(xml) => Ok(whole(200, "text/xml", xml)),
+            Err(Fault::Error { status, code, message }) => Ok(whole(status, "text/xml", answers::error(code, message))),
+            Err(other) => unreachable!("answers fail by error documents only, not by {other:?}"),
+        },
+        Some(Fault::Error { status, code, message }) => Ok(whole(status, "text/xml", answers::error(code, message))),
+        Some(Fault::Instead { status, content_type, body }) => Ok(whole(status, content_type, body)),
+        Some(Fault::CutAfter(end)) => {
+            let xml = right.unwrap_or_default();
+            let cut = xml.find(end).map_or(0, |at| at + end.len());
+            Ok(whole(200, "text/xml", xml[..cut].to_owned()))
+        }
+        Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default())),
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+/// The third part of the credential's scope: `Credential=AKIA.../20260101/us-east-1/iam/aws4_request`.
+fn signed_region(request: &Request<Incoming>) -> Option<String> {
+    let authorization = request.headers().get("authorization")?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    credential.split('/').nth(2).map(str::to_owned)
+}
+
+fn whole(status: u16, content_type: &str, body: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
+    let response = Response::builder().status(status).header("content-type", content_type);
+    // The SDK waits for seconds between attempts; AWS can ask for less, and so do we.
+    response.header("x-amz-retry-after", "1").body(body).unwrap()
+}
+
+fn half(xml: &str) -> Response<Body> {
+    let (first, _) = xml.split_at(xml.len() / 2);
+    let frames = [Ok(Frame::data(Bytes::from(first.to_owned()))), Err(io::Error::other("cut off"))];
+    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+    Response::builder().header("content-type", "text/xml").header("content-length", xml.len()).body(body).unwrap()
+}
+
+impl State {
+    fn next_fault(&mut self, call: &Call) -> Option<Fault> {
+        let index = self.faults.iter().position(|(on, ..)| on.meets(call))?;
+        let (_, fault, left) = &mut self.faults[index];
+        let fault = fault.clone();
+        if let Some(left) = left {
+            *left -= 1;
+            if *left == 0 {
+                self.faults.remove(index);
+            }
+        }
+        Some(fault)
+    }
+
+    fn answer(&mut self, call: &Call) -> Result<String, Fault> {
+        let account = &self.account;
+        let operation = call.operation.as_str();
+        let result = match operation {
+            "GetCallerIdentity" => answers::caller_identity(account),
+            "GetAccountSummary" => answers::account_summary(account),
+            "ListUsers" => {
+                let users = account.users.iter().map(|u| answers::user(account, u)).collect();
+                self.page(call, "Users", users)
+            }
+            "GetAccountAuthorizationDetails" => {
+                let users = account.users.iter().map(|u| answers::user_detail(account, u)).collect();
+                self.page(call, "UserDetailList", users)
+            }
+            "ListAccessKeys" => {
+                // Without a name AWS answers for the caller; a role has no keys.
+                let name = call.parameters.get("UserName").ok_or(Fault::NO_SUCH_ENTITY)?;
+                let user = account.users.iter().find(|u| u.name == *name).ok_or(Fault::NO_SUCH_ENTITY)?;
+                let keys = user.keys.iter().map(|k| answers::access_key(user, k)).collect();
+                self.page(call, "AccessKeyMetadata", keys)
+            }
+            "GetAccessKeyLastUsed" => {
+                let id = call.parameters.get("AccessKeyId").ok_or(Fault::NO_SUCH_ENTITY)?;
+                let all = account.users.iter().flat_map(|u| u.keys.iter().map(move |k| (u, k)));
+                let (user, key) = all.into_iter().find(|(_, k)| k.id == *id).ok_or(Fault::NO_SUCH_ENTITY)?;
+                answers::last_used(user, key)
+            }
+            "GenerateCredentialReport" => {
+                self.generate_calls += 1;
+                let state = match self.report {
+                    Report::Never => "INPROGRESS",
+                    Report::ReadyAfter(n) if self.generate_calls == 1 && n > 0 => "STARTED",
+                    Report::ReadyAfter(n) if self.generate_calls <= n => "INPROGRESS",
+                    _ => "COMPLETE",
+                };
+                format!("<State>{state}</State>\n")
+            }
+            "GetCredentialReport" => match &self.report {
+                Report::Fresh { age } => answers::report(account.credential_report().as_bytes(), now() - *age),
+                Report::Fixed { content, generated_at } => answers::report(content, *generated_at),
+                Report::ReadyAfter(n) if self.generate_calls > *n => {
+                    answers::report(account.credential_report().as_bytes(), now())
+                }
+                Report::ReadyAfter(_) | Report::Never => return Err(Fault::REPORT_IN_PROGRESS),
+            },
+            _ => return Err(Fault::Error { status: 400, code: "InvalidAction", message: "No such action" }),
+        };
+        Ok(answers::answer(operation, &result))
+    }
+
+    fn page(&self, call: &Call, list: &str, members: Vec<String>) -> String {
+        let marker = call.parameters.get("Marker").map(String::as_str);
+        let turn: usize = marker.and_then(|m| m.rsplit('-').next()?.parse().ok()).unwrap_or(0);
+        let max_items = call.parameters.get("MaxItems").and_then(|m| m.parse().ok()).unwrap_or(100);
+        let cut = |from: usize, size: usize| {
+            let to = (from + size).min(members.len());
+            (members.get(from..to).unwrap_or_default().concat(), to < members.len(), to)
+        };
+        match self.pages {
+            Pages::Of(size) => {
+                let (members, more, to) = cut(turn, size.min(max_items));
+                answers::page(list, &members, more.then_some(format!("marker-{to}")).as_deref())
+            }
+            Pages::WithEmptyOnes => {
+                let (members, more, _) =
+                    if turn.is_multiple_of(2) { (String::new(), true, 0) } else { cut(turn / 2, 1) };
+                answers::page(list, &members, more.then_some(format!("marker-{}", turn + 1)).as_deref())
+            }
+            Pages::Endless => {
+                let members = if turn == 0 { members.concat() } else { String::new() };
+                answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
+            }
+            Pages::RepeatedMarker => {
+                answers::page(list, &if turn == 0 { members.concat() } else { String::new() }, Some("marker-1"))
+            }
+            Pages::NoMarker => {
+                answers::page(list, &members.concat(), None).replace("<IsTruncated>false", "<IsTruncated>true")
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The binary as a process, with an environment of its own.
+
+use crate::common::FakeIam;
+use crate::http::{self, Response};
+use crate::metrics::Metrics;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Long, because machines that test are busy; no test that passes ever waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until there is something, or fails the test.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        pause();
+    }
+}
+
+/// Between two looks.
+#[allow(clippy::disallowed_methods, reason = "a test has a thread of its own")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// A command line of the exporter: nothing of the tester's own environment, no home, no instance metadata.
+pub struct Cli {
+    command: Command,
+    home: TempDir,
+}
+
+pub fn cli<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Cli {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iam-key-exporter"));
+    command.env_clear().env("HOME", home.path()).env("AWS_EC2_METADATA_DISABLED", "true").args(args);
+    command.current_dir(home.path()).stdin(Stdio::null());
+    Cli { command, home }
+}
+
+impl Cli {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// With this AWS, credentials for it, and no need to be gentle with it.
+    pub fn aws(self, iam: &FakeIam) -> Self {
+        self.credentials()
+            .env("AWS_ENDPOINT_URL", iam.url())
+            .env("IAM_KEY_EXPORTER_AWS_MAX_REQUESTS_PER_SECOND", "5000")
+    }
+
+    pub fn credentials(self) -> Self {
+        self.env("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE").env("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-none")
+    }
+
+    /// A file in the directory that the command runs in, which is its home as well.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn run(&mut self) -> Ran {
+        Ran(self.command.output().unwrap())
+    }
+
+    /// Starts `serve` on a free port of 127.0.0.1, and waits until it says which.
+    pub fn serve(self) -> Exporter {
+        self.arg("--web.listen-address=127.0.0.1:0").serve_where_told()
+    }
+
+    pub fn serve_where_told(self) -> Exporter {
+        let exporter = self.spawn();
+        wait_until("the exporter to listen", || !exporter.addresses().is_empty() || exporter.has_ended());
+        assert!(!exporter.addresses().is_empty(), "it does not serve:\n{}", exporter.log());
+        exporter
+    }
+
+    pub fn spawn(mut self) -> Exporter {
+        let mut child = self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Exporter { child: Mutex::new(child), log, reader: Mutex::new(Some(reader)), home: self.home }
+    }
+}
+
+/// `serve`, checking every fifth of a second unless told otherwise.
+pub fn serve<S: AsRef<OsStr>>(iam: &FakeIam, args: impl IntoIterator<Item = S>) -> Exporter {
+    cli(["serve"]).aws(iam).env("IAM_KEY_EXPORTER_CHECK_INTERVAL", "200ms").args(args).serve()
+}
+
+/// `check`, to its end.
+pub fn check<S: AsRef<OsStr>>(iam: &FakeIam, args: impl IntoIterator<Item = S>) -> Ran {
+    cli(["check"]).aws(iam).args(args).run()
+}
+
+/// A command that has ended.
+pub struct Ran(Output);
+
+impl Ran {
+    pub fn code(&self) -> i32 {
+        self.0.status.code().expect("it was not killed")
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).unwrap()
+    }
+
+    /// Fails the test, showing everything, unless it ended so.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout()).unwrap_or_else(|e| panic!("{e}:\n{}\n{}", self.stdout(), self.stderr()))
+    }
+}
+
+/// `serve`, running. It is killed with the test.
+pub struct Exporter {
+    child: Mutex<Child>,
+    log: Arc<Mutex<String>>,
+    reader: Mutex<Option<JoinHandle<()>>>,
+    home: TempDir,
+}
+
+impl Exporter {
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Log lines that contain this.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().lines().filter(|l| l.contains(text)).count()
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let log = self.log();
+        let listening = log.lines().filter(|l| l.contains("listening"));
+        listening.filter_map(|l| l.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()).collect()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        http::get(self.address(), path)
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let response = self.get("/metrics");
+        assert_eq!(response.status, 200);
+        Metrics::new(response.text())
+    }
+
+    /// Waits until a sample has this value.
+    #[track_caller]
+    pub fn wait_for_sample(&self, series: &str, value: f64) -> Metrics {
+        let mut last = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let metrics = self.metrics();
+            if metrics.value(series) == Some(value) {
+                return metrics;
+            }
+            last = Some(metrics);
+            pause();
+        }
+        let text = last.map(|m| m.without_help()).unwrap_or_default();
+        panic!("{series} did not become {value}; log:\n{}\nmetrics:\n{text}", self.log());
+    }
+
+    /// Waits for a check that succeeded.
+    #[track_caller]
+    pub fn wait_for_success(&self) -> Metrics {
+        self.wait_for_sample(r#"iam_key_exporter_account_up{account_id="123456789012"}"#, 1.0)
+    }
+
+    /// Waits until one more check has begun and ended than at this moment, failed or not.
+    pub fn wait_for_another_check(&self) -> Metrics {
+        let ended = |m: &Metrics| m.sum("iam_key_exporter_checks_total");
+        // The check under way may have begun before: its end does not count.
+        let enough = ended(&self.metrics()) + 2.0;
+        wait_for("another check", || Some(self.metrics()).filter(|m| ended(m) >= enough))
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child().id().to_string();
+        let sent = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.child().try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the process to end; how, and after how long. The log is then whole.
+    pub fn wait_for_end(&self) -> (ExitStatus, Duration) {
+        let started = Instant::now();
+        let status = wait_for("the exporter to end", || self.child().try_wait().unwrap());
+        let took = started.elapsed();
+        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            reader.join().unwrap();
+        }
+        (status, took)
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
+        drop(child);
+        if std::thread::panicking() {
+            eprintln!("--- log of the exporter ---\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The real binary, from outside: against a fake AWS, with files, over HTTP, by signals.
+//!
+//! One program, because each links the whole AWS SDK. Nothing here sleeps for a guessed time: tests look again and
+//! again until a deadline, or count calls.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod exporter;
+mod http;
+mod metrics;
+
+mod check_command;
+mod collectors;
+mod commands;
+mod configuration;
+mod exposition;
+mod honest_failure;
+mod malformed;
+mod reload;
+mod shutdown;
+mod web;
