@@ -201,12 +201,13 @@ impl Inventory {
     /// Takes over from an earlier inventory what is newer there, and what this one could not read.
     ///
     /// A user read live after the credential report was made keeps the live reading; a user whose keys are
-    /// unknown now remembers what was last known, and so does root. Users that only the earlier inventory has are gone.
+    /// unknown now remembers what was last known. Root's keys are remembered as long as nothing is known, that it had
+    /// none is not: that would be an all-clear for ever. Users that only the earlier inventory has are gone.
     pub fn keep_newer(&mut self, earlier: &Inventory) {
         if earlier.account.id != self.account.id {
             return;
         }
-        self.root_active_keys = self.root_active_keys.or(earlier.root_active_keys);
+        self.root_active_keys = self.root_active_keys.or(earlier.root_active_keys.filter(|&keys| keys > 0));
         for user in &mut self.users {
             let Some(before) = earlier.user(&user.name).filter(|b| b.arn == user.arn) else { continue };
             match &mut user.keys {
@@ -326,6 +327,9 @@ mod tests {
         third.root_active_keys = Some(0);
         third.keep_newer(&second);
         assert_eq!(third.root_active_keys, Some(0));
+        let mut fourth = inventory(vec![]);
+        fourth.keep_newer(&third);
+        assert_eq!(fourth.root_active_keys, None);
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl LiveSource {
     async fn read(&self, request: &Request) -> Result<Inventory, SourceError> {
         let account = self.aws.account().await?.clone();
         let facts_at = Timestamp::now();
-        let root_active_keys = self.root_active_keys().await;
+        let root_active_keys = self.root_active_keys().await?;
         let mut listed = self.list_users(request).await?;
         check_accounts(&listed, &account)?;
         if let Some(only) = &request.only_user {
@@ -241,13 +241,15 @@ impl LiveSource {
         Ok(inventory)
     }
 
-    async fn root_active_keys(&self) -> Option<u32> {
+    /// Without the permission root is not known; any other failure is one of the check.
+    async fn root_active_keys(&self) -> Result<Option<u32>, SourceError> {
         match self.account_summary().await {
-            Ok(summary) => summary.root_active_keys,
-            Err(error) => {
-                tracing::debug!(reason = error.reason(), %error, "root's keys are not known");
-                None
+            Ok(summary) => Ok(summary.root_active_keys),
+            Err(error @ SourceError::AccessDenied { .. }) => {
+                tracing::debug!(%error, "root's keys are not known");
+                Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 
