@@ -81,7 +81,8 @@ def test_a_changed_pin_is_a_new_installation(tmp_path):
     checkout = tmp_path / "checkout"
     for part in ("scripts", "tools"):
         shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = os.environ | {"IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache")}
+    cache = tmp_path / "cache"
+    environment = os.environ | {"IAM_KEY_EXPORTER_CACHE": str(cache)}
     script = checkout / "scripts" / "tools"
     assert run(script, "actionlint", env=environment).returncode == 0
     with open(checkout / "tools" / "actionlint" / "go.mod", "a") as file:
@@ -89,6 +90,12 @@ def test_a_changed_pin_is_a_new_installation(tmp_path):
     again = run(script, "actionlint", env=environment)
     assert again.returncode == 0, again.stderr
     assert "installing actionlint" in again.stdout
+    # Both are in the cache until the old one is thrown out.
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
+    pruned = run(script, "--prune", env=environment)
+    assert pruned.returncode == 0, pruned.stderr
+    (left,) = [path for path in cache.iterdir() if path.is_dir()]
+    assert (checkout / "target" / "tools" / "bin" / "actionlint").resolve().is_relative_to(left)
 
 
 def test_every_directory_of_tools_is_installed_from():
