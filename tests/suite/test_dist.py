@@ -1,0 +1,242 @@
+"""`make dist`: what is in dist/ works, is the same twice, and carries one version everywhere."""
+
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tomllib
+
+import pytest
+import yaml
+
+from harness import ROOT, TOOLS, exporter_binary
+
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+NAME = "iam-key-exporter"
+CHART = f"{NAME}-{yaml.safe_load((ROOT / 'helm' / NAME / 'Chart.yaml').read_text())['version']}.tgz"
+
+
+def run(*arguments, **options):
+    options = {"capture_output": True, "text": True, "timeout": 600} | options
+    return subprocess.run([str(argument) for argument in arguments], **options)
+
+
+def copy_of_the_checkout(directory):
+    """The files under version control (and new ones), without what was built from them; tools as installed."""
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+    (directory / "target").mkdir()
+    (directory / "target" / "tools").symlink_to(TOOLS.root)
+    # Whether the generated files are fresh is another test's business.
+    assert run(directory / "scripts" / "chart").returncode == 0
+    return directory
+
+
+def dist(checkout, *parts):
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+    result = run(checkout / "scripts" / "dist", *parts, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """dist/ with everything in it, made from a copy of the checkout around the program under test."""
+    checkout = copy_of_the_checkout(tmp_path_factory.mktemp("dist"))
+    dist(checkout, "archive", exporter_binary())
+    for part in ("chart", "sbom", "checksums"):
+        dist(checkout, part)
+    return checkout / "dist"
+
+
+@pytest.fixture(scope="module")
+def archive(built):
+    (file,) = built.glob(f"{NAME}-{VERSION}-linux-*.tar.gz")
+    return file
+
+
+@pytest.fixture(scope="module")
+def unpacked(archive, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("unpacked")
+    assert run("tar", "xzf", archive, "-C", directory).returncode == 0
+    (only,) = directory.iterdir()
+    return only
+
+
+def test_everything_is_there(built, archive):
+    expected = {archive.name, CHART, f"{NAME}-{VERSION}.spdx.json", f"{NAME}-{VERSION}.cdx.json", "SHA256SUMS"}
+    assert {file.name for file in built.iterdir()} == expected
+
+
+def test_the_checksums_hold_and_notice_a_change(built, tmp_path):
+    copy = shutil.copytree(built, tmp_path / "dist")
+    assert run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=copy).returncode == 0
+    assert len((copy / "SHA256SUMS").read_text().splitlines()) == 4
+    with open(copy / CHART, "ab") as file:
+        file.write(b"x")
+    result = run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=copy)
+    assert result.returncode != 0
+    assert f"{CHART}: FAILED" in result.stdout
+
+
+def test_archive_and_chart_are_the_same_bytes_when_made_again(built, archive, tmp_path):
+    checkout = copy_of_the_checkout(tmp_path / "again")
+    dist(checkout, "archive", exporter_binary())
+    dist(checkout, "chart")
+    for name in (archive.name, CHART):
+        assert (checkout / "dist" / name).read_bytes() == (built / name).read_bytes(), name
+
+
+def test_archives_tell_nothing_of_the_machine_that_packed_them(built, archive):
+    for file in (archive, built / CHART):
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(file.read_bytes()))) as packed:
+            for member in packed:
+                assert (member.uid, member.gid, member.uname, member.gname) == (0, 0, "", ""), member.name
+                assert member.mtime == 1700000000, member.name
+                assert member.mode & 0o022 == 0, f"{member.name} may be changed by others"
+
+
+def test_the_program_in_the_archive_runs(unpacked):
+    assert run(unpacked / NAME, "--version").stdout.strip() == f"{NAME} {VERSION}"
+    checked = run(unpacked / NAME, "check", "--demo", "--output=json")
+    # Violations, and a user of whom the demo's AWS does not tell the keys.
+    assert checked.returncode == 3, checked.stderr
+    json.loads(checked.stdout)
+
+
+def test_documents_are_in_the_archive(unpacked):
+    assert {"LICENSE", "README.md", "CHANGELOG.md"} <= {file.name for file in unpacked.iterdir()}
+
+
+def test_completions_complete_in_bash(unpacked):
+    script = f"""
+        source completions/{NAME}.bash
+        COMP_WORDS=({NAME} verify); COMP_CWORD=1
+        _{NAME} {NAME} verify {NAME} 2>/dev/null || "$(complete -p {NAME} | sed 's/.*-F \\([^ ]*\\).*/\\1/')" {NAME} verify {NAME}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    result = run("bash", "-c", script, cwd=unpacked)
+    assert "verify-config" in result.stdout.split(), result.stderr
+
+
+@pytest.mark.parametrize("shell, word", [("zsh", f"#compdef {NAME}"), ("fish", f"complete -c {NAME}")])
+def test_completions_for_other_shells(unpacked, shell, word):
+    assert word in (unpacked / "completions" / f"{NAME}.{shell}").read_text()
+
+
+def test_the_manual_page_is_one(unpacked):
+    page = (unpacked / "man" / f"{NAME}.1").read_text()
+    assert re.search(rf'^\.TH "?{NAME}"? 1', page, re.MULTILINE | re.IGNORECASE)
+    assert ".SH" in page
+    assert "serve" in page
+
+
+@pytest.mark.parametrize("helm", ["helm3", "helm4"])
+def test_the_packaged_chart_renders(built, helm):
+    result = run(TOOLS.bin(helm), "template", "x", built / CHART, "--kube-version=1.34.0")
+    assert result.returncode == 0, result.stderr
+    kinds = {document["kind"] for document in yaml.safe_load_all(result.stdout) if document}
+    assert {"Deployment", "Service", "ServiceAccount"} <= kinds
+
+
+def test_the_bill_of_materials_lists_what_the_program_is_made_of(built):
+    """Both formats list the dependencies in their locked versions; what only the tests need is not among them."""
+    spdx = json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())
+    listed = {(package["name"], package.get("versionInfo")) for package in spdx["packages"]}
+    cyclonedx = json.loads((built / f"{NAME}-{VERSION}.cdx.json").read_text())
+    assert {(each["name"], each.get("version")) for each in cyclonedx["components"] if each["type"] == "library"} <= listed
+    locked = {(each["name"], each["version"]) for each in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    needed = run("cargo", "tree", "--locked", "--edges=normal,build", "--prefix=none", "--format={p}", cwd=ROOT).stdout
+    needed = {tuple(line.split()[:2]) for line in needed.splitlines() if line}
+    needed = {(name, version.removeprefix("v")) for name, version in needed}
+    assert len(needed) > 100
+    assert needed <= listed
+    assert listed <= locked
+    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    for name in manifest["dev-dependencies"].keys() - manifest["dependencies"].keys():
+        if name not in {package for package, _ in needed}:
+            assert name not in {package for package, _ in listed}
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+def test_a_program_of_another_version_is_not_packed(tmp_path):
+    other = tmp_path / NAME
+    other.write_text(f"#!/bin/sh\necho {NAME} 9.9.9\n")
+    other.chmod(0o755)
+    result = run(copy_of_the_checkout(tmp_path / "checkout") / "scripts" / "dist", "archive", other)
+    assert result.returncode == 1
+    assert f"is '{NAME} 9.9.9', not '{NAME} {VERSION}'" in result.stderr
+
+
+def test_a_chart_with_stale_rules_is_not_packed(tmp_path):
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    (rules, *_) = sorted((checkout / "alerts" / "rules").glob("*.yaml"))
+    rules.write_text(rules.read_text() + "# changed\n")
+    result = run(checkout / "scripts" / "dist", "chart")
+    assert result.returncode == 1
+    assert "run make chart" in result.stderr
+
+
+def test_an_unknown_part_is_refused():
+    result = run(ROOT / "scripts" / "dist", "everything")
+    assert result.returncode == 1
+    assert "no part 'everything'; there are: archive, chart, sbom, checksums" in result.stderr
+
+
+# --- one version --------------------------------------------------------------------------------------------------
+
+
+def test_cargo_decides_the_version():
+    assert run(ROOT / "scripts" / "version").stdout.strip() == VERSION
+    assert run(ROOT / "scripts" / "version", f"v{VERSION}").returncode == 0
+    refused = run(ROOT / "scripts" / "version", "v9.9.9")
+    assert refused.returncode == 1
+    assert f"the tag is 'v9.9.9', but Cargo.toml says '{VERSION}'" in refused.stderr
+
+
+def test_the_chart_installs_this_version():
+    chart = yaml.safe_load((ROOT / "helm" / NAME / "Chart.yaml").read_text())
+    assert chart["appVersion"] == VERSION
+
+
+def test_the_changelog_has_a_section_about_this_version():
+    result = run(ROOT / "scripts" / "changelog")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(("First release", "###")), result.stdout[:80]
+    assert "## [" not in result.stdout and "]: http" not in result.stdout
+    missing = run(ROOT / "scripts" / "changelog", "9.9.9")
+    assert missing.returncode == 1
+    assert "CHANGELOG.md has nothing about 9.9.9" in missing.stderr
+
+
+def tracked_texts():
+    """Name and text of every file under version control, or about to be."""
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout.split("\0")
+    for name in filter(None, names):
+        try:
+            yield name, (ROOT / name).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue
+
+
+def test_every_mention_of_the_image_or_chart_is_of_this_version():
+    """Pages, manifests and examples that name a version name this one."""
+    image = re.compile(rf"ghcr\.io/[\w-]+/{NAME}:v?(\d+\.\d+\.\d+[\w.-]*)")
+    chart = re.compile(rf"charts/{NAME}[^\n]*?--version[ =]v?(\d+\.\d+\.\d+[\w.-]*)")
+    shell = re.compile(r"^VERSION=(\d+\.\d+\.\d+[\w.-]*)", re.MULTILINE)
+    found = []
+    for name, text in tracked_texts():
+        if not name.startswith(("tests/", "tools/")):
+            for pattern in (image, chart, shell):
+                found += [(name, version) for version in pattern.findall(text)]
+    assert found
+    assert [each for each in found if each[1] != VERSION] == []
