@@ -47,13 +47,6 @@ def test_the_threshold_of_the_hardening_can_fail(tmp_path):
     assert run(need("systemd-analyze", "systemd"), "--offline=true", "--threshold=20", "security", unit).returncode != 0
 
 
-def test_the_page_tells_the_score_of_the_unit():
-    unit = ROOT / "deploy" / "systemd" / "iam-key-exporter.service"
-    result = run(need("systemd-analyze", "systemd"), "--offline=true", "--no-pager", "security", unit)
-    score = re.search(r"Overall exposure level for .*: ([0-9.]+) ", result.stdout)[1]
-    assert f"rates it {score} of 10" in PAGE.read_text().replace("\n", " ")
-
-
 def test_the_environment_file_names_variables_that_there_are():
     text = (ROOT / "deploy" / "systemd" / "environment").read_text()
     variables = set(re.findall(r"^#?(IAM_KEY_EXPORTER_\w+)=", text, flags=re.M))
