@@ -5,6 +5,7 @@ pub mod exporter;
 pub mod families;
 pub mod family;
 pub mod page;
+pub mod process;
 
 pub use page::{Encoder, Page};
 
