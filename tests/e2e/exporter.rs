@@ -4,7 +4,7 @@ use crate::common::FakeIam;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -91,8 +91,22 @@ impl Cli {
         self.home.path()
     }
 
+    /// To its end; a command that does not come to one is killed, and fails the test.
     pub fn run(&mut self) -> Ran {
-        Ran(self.command.output().unwrap())
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (drain(child.stdout.take().unwrap()), drain(child.stderr.take().unwrap()));
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("{:?} does not end", self.command.get_args().collect::<Vec<_>>());
+            }
+            pause();
+        };
+        Ran(Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() })
     }
 
     /// Starts `serve` on a free port of 127.0.0.1, and waits until it says which.
@@ -120,6 +134,15 @@ impl Cli {
         });
         Exporter { child: Mutex::new(child), log, reader: Mutex::new(Some(reader)), home: self.home }
     }
+}
+
+/// Reads to the end, so that a full pipe stops nobody.
+fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 /// `serve`, checking every fifth of a second unless told otherwise.

@@ -175,7 +175,7 @@ fn throttling_that_outlasts_all_retries() {
 #[test]
 fn failures_after_a_good_check_change_no_fact() {
     let broken = "<ListUsersResponse><ListUsersResult><Users><member><UserName>bob</Us";
-    let failures: [(&str, On, Fault, &str); 12] = [
+    let failures: [(&str, On, Fault, &str); 13] = [
         ("live", On::EVERYTHING, Fault::ACCESS_DENIED, "access_denied"),
         ("live", On::operation("ListUsers"), Fault::BAD_TOKEN, "credentials"),
         ("live", On::operation("ListUsers"), Fault::Hang, "timeout"),
@@ -189,6 +189,7 @@ fn failures_after_a_good_check_change_no_fact() {
         ("live", On::operation("ListUsers"), Fault::instead("text/xml", ""), "unexpected_response"),
         ("live", On::operation("ListUsers"), Fault::instead("application/json", "{}"), "unexpected_response"),
         ("live", On::operation("ListAccessKeys"), Fault::ACCESS_DENIED, "access_denied"),
+        ("live", On::operation("GetAccountSummary"), Fault::instead("text/html", "<html>"), "unexpected_response"),
         ("auto", On::operation("GetAccountSummary"), Fault::ACCESS_DENIED, "access_denied"),
         ("report", On::operation("GenerateCredentialReport"), Fault::ACCESS_DENIED, "access_denied"),
         ("report", On::operation("GetCredentialReport"), Fault::ACCESS_DENIED, "access_denied"),
