@@ -128,7 +128,7 @@ impl ExporterMetrics {
             ),
         };
         let written = Mutex::new(Written { compressor: Compressor::new(), last: None });
-        ExporterMetrics { registry, process: Process::new(), vectors, changes: AtomicU64::new(0), written }
+        ExporterMetrics { registry, process: Process::current(), vectors, changes: AtomicU64::new(0), written }
     }
 
     /// The account is known, or not yet ([`UNKNOWN_ACCOUNT`]): its counters start at zero, it is not up.

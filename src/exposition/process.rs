@@ -28,7 +28,7 @@ struct Stat {
 }
 
 impl Process {
-    pub fn new() -> Self {
+    pub fn current() -> Self {
         let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| parse_boot(&text));
         Process { stat: File::open("/proc/self/stat").ok(), boot }
     }
@@ -120,7 +120,7 @@ mod tests {
             let line = text.lines().find(|l| l.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("no {name}"));
             line.rsplit(' ').next().unwrap().parse().unwrap()
         };
-        let process = Process::new();
+        let process = Process::current();
         let before = process.text();
         let files: Vec<_> = (0..500).map(|_| File::open("/dev/null").unwrap()).collect();
         let after = process.text();
