@@ -1,0 +1,285 @@
+"""What the documentation says: links lead somewhere, flags and metrics exist, docs/try.md can be followed."""
+
+import collections
+import re
+import subprocess
+import sys
+
+import pytest
+
+import snippets
+from harness import ROOT, TOOLS, Samples, exporter_binary, wait_until
+from machine import Machine
+
+README = ROOT / "README.md"
+TRY = ROOT / "docs" / "try.md"
+
+# Flags of other programs that look like ours, and where they belong.
+FOREIGN_FLAGS = {
+    "--collector.textfile.directory": "node_exporter",
+    "--cluster.listen-address": "Alertmanager",
+}
+
+# Blocks for bash of docs/try.md that no test here runs, and why.
+NOT_RUN = {
+    "cargo run --release -- serve --demo\n": "the same program is started as a service; compiling it is `make test`'s own first step",
+    "make demo\n": "runs until it is stopped; test_chain.py does that",
+}
+
+
+def pages():
+    """Every Markdown file of the repository; a checkout under work has some that git does not know yet."""
+    listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, text=True)
+    return [ROOT / name for name in listed.splitlines() if (ROOT / name).exists()]
+
+
+PAGES = pages()
+
+
+def prose(path):
+    return re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(path):
+    """As GitHub makes them from headings: a repeated one gets a number."""
+    seen, found = collections.Counter(), set()
+    for title in re.findall(r"^#+ +(.+?) *#*$", prose(path), flags=re.M):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).lower()
+        anchor = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return found
+
+
+def links(path):
+    """Targets of links and pictures: inline, by reference, and in HTML."""
+    text = re.sub(r"`[^`\n]*`", "", prose(path))
+    found = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)", text)
+    found += re.findall(r"^\[[^]]+\]:\s*(\S+)", text, flags=re.M)
+    found += re.findall(r"(?:src|href|srcset)=\"([^\"]+)\"", text)
+    return [link for link in found if not re.match(r"[a-z][a-z+]*:", link)]
+
+
+def broken(path, link):
+    """Why a link leads nowhere, or None."""
+    file, _, anchor = link.partition("#")
+    target = (path.parent / file).resolve() if file else path
+    if not target.is_relative_to(ROOT) or not target.exists():
+        return "no such file"
+    if anchor and target.suffix == ".md" and anchor not in anchors(target):
+        return f"no such heading; there are {sorted(anchors(target))}"
+    return None
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert [(link, why) for link in links(page) if (why := broken(page, link))] == []
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    page = ROOT / "docs" / "try.md"
+    assert broken(page, "no-such-page.md") == "no such file"
+    assert broken(page, "docker.md#no-such-heading")
+    assert broken(page, "../../outside.md")
+    assert broken(page, "docker.md#3-keep-checking") is None
+    file = tmp_path / "page.md"
+    file.write_text('[a](x.md#y) ![b](p.png "title")\n<img src="q.svg">\n[c]: r.md\n`[no](code)`\n```text\n[no](block)\n```\n[d](https://x.org)\n')
+    assert links(file) == ["x.md#y", "p.png", "r.md", "q.svg"]
+
+
+def test_links_into_this_repository_on_github_lead_somewhere():
+    """In files that are read elsewhere, such as rules and units, links are absolute."""
+    prefix = r"https://github\.com/iam-key-exporter/iam-key-exporter/(?:blob|tree)/main/([\w./-]+)(?:#([\w-]+))?"
+    listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True).splitlines()
+    wrong, seen = [], 0
+    for name in listed:
+        path = ROOT / name
+        if not path.is_file() or path.suffix in (".png", ".lock", ".json", ".py") or name.startswith("helm/iam-key-exporter/tests"):
+            continue
+        for file, anchor in re.findall(prefix, path.read_text(encoding="utf-8", errors="replace")):
+            seen += 1
+            target = ROOT / file.rstrip(".")
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                wrong.append((name, file, anchor))
+    assert seen > 5
+    assert wrong == []
+
+
+# --- flags --------------------------------------------------------------------------------------------------------
+
+
+def help_of(command):
+    result = subprocess.run([exporter_binary(), command, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def flags_of(command):
+    return set(re.findall(r"^ {2,6}(?:-\w, {1,2}|    )?(--[a-z][\w.-]*)", help_of(command), flags=re.M))
+
+
+COMMANDS = re.findall(r"^  ([a-z-]+) {2,}", subprocess.run([exporter_binary(), "--help"], capture_output=True, text=True).stdout, flags=re.M)
+FLAGS = {command: flags_of(command) for command in COMMANDS if command != "help"}
+COMMON = {"--help", "--version"}
+
+
+def test_the_help_was_understood():
+    assert {"serve", "check", "verify-config", "healthcheck"} <= set(FLAGS)
+    assert {"--demo", "--config.file", "--web.listen-address", "--help"} <= FLAGS["serve"]
+    assert {"--output", "--output-file", "--user"} <= FLAGS["check"]
+
+
+def configuration():
+    """The table of docs/configuration.md: flag to the commands that have it."""
+    rows = re.findall(r"^\| `(--[\w.-]+)` \|[^|]*\|[^|]*\| ([^|]+) \|", (ROOT / "docs" / "configuration.md").read_text(), flags=re.M)
+    assert len(rows) == len(dict(rows)), "a flag is there twice"
+    return {flag: {command.strip() for command in commands.split(",")} for flag, commands in rows}
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_configuration_lists_every_flag(command):
+    listed = {flag for flag, commands in configuration().items() if command in commands or "all" in commands}
+    assert listed == FLAGS[command] - COMMON
+
+
+def test_configuration_lists_nothing_for_commands_that_have_it_not():
+    for flag, commands in configuration().items():
+        for command in commands - {"all"}:
+            assert flag in FLAGS[command], (flag, command)
+
+
+def test_every_flag_has_the_variable_that_the_page_promises():
+    for command in ("serve", "check"):
+        variables = set(re.findall(r"\[env: (\w+)[=\]]", help_of(command)))
+        promised = {"IAM_KEY_EXPORTER_" + re.sub(r"[.-]", "_", flag[2:]).upper() for flag in FLAGS[command] - COMMON}
+        assert variables == promised
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_flags_exist(page):
+    text = page.read_text(encoding="utf-8")
+    known = set().union(*FLAGS.values()) | set(FOREIGN_FLAGS)
+    groups = {flag.split(".")[0] for flag in known if "." in flag}
+    named = {flag.rstrip(".") for flag in re.findall(r"(?<![\w-])--[a-z]+\.[a-z][a-z.-]*", text)}
+    assert {flag for flag in named if flag.split(".")[0] in groups} - known == set()
+    # Whole command lines, in blocks and in prose.
+    joined = text.replace("\\\n", " ")
+    for command, rest in re.findall(r"\biam-key-exporter (serve|check|verify-config|healthcheck)\b([^`'|\n;&)]*)", joined):
+        used = {word.split("=")[0].rstrip(".,:") for word in rest.split() if re.match(r"--[a-z]", word)}
+        assert used <= FLAGS[command], (page.name, command, used - FLAGS[command])
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_exist():
+    table = (ROOT / "docs" / "metrics.md").read_text()
+    known = set(re.findall(r"^\| `((?:aws_iam|iam_key_exporter)_\w+)` \|", table, flags=re.M))
+    assert len(known) > 20
+    wrong = {}
+    for page in PAGES:
+        # Not names of recording rules, which hold a colon.
+        named = set(re.findall(r"(?<![\w:])((?:aws_iam|iam_key_exporter)_[a-z_]*[a-z])(?![\w:*]|_\*)", page.read_text(encoding="utf-8")))
+        # The beginning of a name stands for all that have it.
+        if unknown := {name for name in named if name not in known and not any(other.startswith(name + "_") for other in known)}:
+            wrong[str(page.relative_to(ROOT))] = unknown
+    assert wrong == {}
+
+
+def test_the_demo_exports_the_metrics_that_the_readme_names(start_exporter):
+    exporter = start_exporter(["--demo"])
+    exporter.wait_checked()
+    named = set(re.findall(r"^\| `(\w+)` \|", README.read_text(), flags=re.M))
+    assert len(named) >= 5
+    assert named <= exporter.metrics().names()
+
+
+# --- the readme ---------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_opens_with_what_it_is_a_picture_and_the_two_commands():
+    text = README.read_text()
+    opening = text[: text.index("\n## ")]
+    assert re.search(r"!\[[^]]{20,}\]\(docs/images/[\w-]+\.png\)", opening)
+    assert "cargo run --release -- serve --demo" in opening
+    assert "make test" in opening
+    for page in ("kubernetes", "docker", "linux", "try", "comparison", "metrics", "configuration", "permissions"):
+        assert f"(docs/{page}.md" in text, page
+
+
+def test_every_page_can_be_found_from_the_readme():
+    seen, todo = set(), [README]
+    while todo:
+        page = todo.pop()
+        if page not in seen:
+            seen.add(page)
+            targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page) if link.partition("#")[0]}
+            todo += [target for target in targets if target.suffix == ".md" and target.exists()]
+    lost = [page for page in (ROOT / "docs").rglob("*.md") if page not in seen]
+    assert lost == []
+
+
+def test_shell_in_the_pages_without_tests_of_their_own_is_sound():
+    assert snippets.bad_shell(TRY, ROOT / "docs" / "comparison.md") == []
+
+
+# --- docs/try.md, run ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with Machine() as machine:
+        files = snippets.named("file", TRY)
+        machine.run(f"mkdir /root/work; cp {exporter_binary()} /usr/local/bin/iam-key-exporter; ln -sf {TOOLS.bin('aws')} /usr/local/bin/aws")
+        for name in files:
+            machine.run(f"cat >/root/work/{name} <<'END-OF-FILE'\n{files[name].text}END-OF-FILE\n")
+        machine.run(
+            "systemd-run --quiet --unit=demo iam-key-exporter serve --demo\n"
+            f"systemd-run --quiet --unit=moto --setenv=PATH {TOOLS.bin('moto_server')} --port 5000"
+        )
+        wait_until(lambda: machine.run("curl --silent --fail http://127.0.0.1:5000/moto-api/", check=False).returncode == 0, what="moto")
+        wait_until(lambda: machine.get(19674, "/-/ready"), what="the demo")
+        yield machine
+
+
+@pytest.fixture
+def follow(machine, request):
+    """Runs a block of the page; each test announces its blocks."""
+    blocks, ran = snippets.named("run", TRY), set()
+
+    def follow(name, **options):
+        ran.add(name)
+        return machine.run(f"cd /root/work\n{blocks[name].text}", **options)
+
+    yield follow
+    assert ran == set(request.function.snippets)
+
+
+@snippets.executes("numbers", "table")
+def test_the_built_in_account(machine, follow):
+    numbers = follow("numbers").stdout
+    assert 'status="violation"' in numbers and 'user_name="mallory"' in numbers
+    table = follow("table", check=False)
+    assert table.returncode == 3 and "mallory" in table.stdout
+    users = Samples.parse(machine.get(19674)).select("aws_iam_users")
+    assert sum(value for _, value in users) == 13, "the page says thirteen"
+    assert {labels["status"] for labels, value in users if value} >= {"compliant", "violation", "exempt", "unknown"}
+
+
+@snippets.executes("report", "inventory", "moto")
+def test_accounts_without_aws(machine, follow):
+    assert "bob" in follow("inventory").stdout
+    assert "bobby" not in follow("inventory").stdout
+    moto = follow("moto").stdout
+    assert "bob" in moto and "multiple_active_keys" in moto
+    given = {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "AWS_DEFAULT_REGION": "us-east-1"}
+    given |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    assert "bob" in follow("report", environment=given).stdout
+
+
+def test_every_command_of_the_page_is_run_or_there_is_a_reason():
+    assert sorted(snippets.named("run", TRY)) == snippets.executed(sys.modules[__name__])
+    assert {block.text for block in snippets.blocks(TRY) if block.language == "bash" and not block.name} == set(NOT_RUN)
