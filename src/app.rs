@@ -12,15 +12,15 @@ use crate::cli::CollectorChoice;
 use crate::config::{self, Config, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, Listeners, ReloadReply, Site};
-use crate::model::Timestamp;
-use crate::policy::Policy;
+use crate::model::{Inventory, Timestamp};
+use crate::policy::{Policy, evaluate, multiple_active_keys};
 use crate::schedule::{Scheduler, Timing};
 use crate::source::Source;
 use crate::source::auto::AutoSource;
 use crate::source::demo::DemoSource;
 use crate::source::file::{FileSource, Format};
 use crate::source::live::LiveSource;
-use crate::source::report::ReportSource;
+use crate::source::report::{Breaches, FindBreaches, ReportSource};
 use anyhow::Context;
 use board::PublicBoard;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ async fn run_checks(
 ) {
     let board = PublicBoard::new(config.metrics.clone(), Arc::clone(&metrics), site);
     let scheduler = Scheduler {
-        source: source(&config, metrics).await,
+        source: source(&config, policy.clone(), metrics).await,
         timing: Timing { interval: config.interval, timeout: config.timeout },
         policy,
         board: Arc::new(board),
@@ -78,7 +78,11 @@ async fn run_checks(
 }
 
 /// The source that the configuration names.
-async fn source(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn Source> {
+async fn source(
+    config: &Config,
+    policy: watch::Receiver<Arc<Policy>>,
+    observer: Arc<dyn RequestObserver>,
+) -> Arc<dyn Source> {
     let name = config.account_name.clone();
     let (collector, report_above) = match &config.input {
         Input::Demo => return Arc::new(DemoSource::new(Timestamp::now(), name)),
@@ -89,14 +93,27 @@ async fn source(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn 
         Input::Aws { collector, report_above } => (*collector, *report_above),
     };
     let aws = Arc::new(Aws::connect(&config.aws, name, observer).await);
-    let limit = config.policy.rules.multiple_active_keys.limit.get() as usize;
+    let find_breaches: FindBreaches = Arc::new(move |inventory| breaches(inventory, &policy.borrow()));
     let live = || LiveSource::new(Arc::clone(&aws), config.live.clone());
-    let report = || ReportSource::new(Arc::clone(&aws), live(), limit);
+    let report = || ReportSource::new(Arc::clone(&aws), live(), Arc::clone(&find_breaches));
     match collector {
         CollectorChoice::Live => Arc::new(live()),
         CollectorChoice::Report => Arc::new(report()),
         CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), report_above)),
     }
+}
+
+fn breaches(inventory: &Inventory, policy: &Policy) -> Breaches {
+    let mut breaches = Breaches::default();
+    for finding in evaluate(inventory, policy, Timestamp::now()).findings {
+        let Some(user) = finding.user else { continue };
+        if *finding.rule == multiple_active_keys::RULE {
+            breaches.multiple_active_keys.insert(user);
+        } else {
+            breaches.other.insert(user);
+        }
+    }
+    breaches
 }
 
 /// Reads the policy again on SIGHUP and on request. A file that is wrong changes nothing but the metric.

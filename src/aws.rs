@@ -22,6 +22,8 @@ use tokio::sync::OnceCell;
 
 /// The attempts of one request, the first included. IAM throttles in bursts that last some seconds.
 const MAX_ATTEMPTS: u32 = 8;
+/// STS is asked first and is hardly ever throttled: where nothing answers, that is soon told.
+const STS_ATTEMPTS: u32 = 3;
 /// No single attempt takes longer; IAM answers in well under a second, a large page in a few.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -72,6 +74,7 @@ impl Aws {
             .interceptor(Counting::new("iam", Arc::clone(&observer)))
             .build();
         let sts = aws_sdk_sts::config::Builder::from(&shared)
+            .retry_config(RetryConfig::standard().with_max_attempts(STS_ATTEMPTS))
             .interceptor(Complete)
             .interceptor(Counting::new("sts", observer))
             .build();

@@ -200,7 +200,8 @@ impl Inventory {
 
     /// Takes over from an earlier inventory what is newer there, and what this one could not read.
     ///
-    /// A user read live after the credential report was made keeps the live reading; a user whose keys are
+    /// A user read live after the credential report was made keeps the live reading (other collectors bring nothing
+    /// older than what was known); a user whose keys are
     /// unknown now remembers what was last known. Root's keys are remembered as long as nothing is known, that it had
     /// none is not: that would be an all-clear for ever. Users that only the earlier inventory has are gone.
     pub fn keep_newer(&mut self, earlier: &Inventory) {
@@ -216,7 +217,11 @@ impl Inventory {
                         *last_known = before.keys.latest().map(<[AccessKey]>::to_vec);
                     }
                 }
-                Keys::Known(_) if before.observed_at > user.observed_at && before.keys.as_known().is_some() => {
+                Keys::Known(_)
+                    if self.collector == Collector::Report
+                        && before.observed_at > user.observed_at
+                        && before.keys.as_known().is_some() =>
+                {
                     user.keys = before.keys.clone();
                     user.observed_at = before.observed_at;
                 }
@@ -285,11 +290,18 @@ mod tests {
     #[test]
     fn the_newer_reading_wins_whichever_inventory_it_is_in() {
         let live = inventory(vec![user("bob", 100, Keys::known(vec![key("A", 1)]))]);
+        let mut file = inventory(vec![user("bob", 50, Keys::known(vec![]))]);
+        file.collector = Collector::File;
+        file.keep_newer(&live);
+        assert_eq!(file.user("bob").unwrap().active_keys(), Some(0), "a file says what it says");
+
         let mut report = inventory(vec![user("bob", 50, Keys::known(vec![key("A", 1), key("B", 2)]))]);
+        report.collector = Collector::Report;
         report.keep_newer(&live);
         assert_eq!(report.user("bob").unwrap().active_keys(), Some(1));
 
         let mut newer = inventory(vec![user("bob", 150, Keys::known(vec![key("A", 1), key("B", 2)]))]);
+        newer.collector = Collector::Report;
         newer.keep_newer(&live);
         assert_eq!(newer.user("bob").unwrap().active_keys(), Some(2));
     }

@@ -13,6 +13,7 @@ use crate::state::Snapshot;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// What a check came to.
@@ -41,7 +42,8 @@ pub enum CheckError {
 /// # Errors
 /// When nothing could be found out, or the result could not be written; then no facts were written either.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
-    let source = source(config, Arc::new(())).await;
+    let (_, policy) = watch::channel(Arc::new(config.policy.clone()));
+    let source = source(config, policy, Arc::new(())).await;
     let bar = Arc::new(Bar::new());
     let deadline = Instant::now() + config.timeout;
     let request =

@@ -124,10 +124,7 @@ impl FileConfig {
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {
             return Ok(FileConfig::default());
         }
-        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| {
-            let message = e.to_string();
-            message.strip_prefix("error: ").unwrap_or(&message).replace("--> <input>:", "--> ")
-        })?;
+        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| for_people(&e.to_string()))?;
         config.check_exemptions()?;
         Ok(config)
     }
@@ -195,6 +192,12 @@ impl FileConfig {
             exemptions: other.exemptions,
         }
     }
+}
+
+/// The library's message without what is meant for programmers.
+fn for_people(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    message.replace("--> <input>:", "--> ").replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn exemption(entry: &ExemptionEntry) -> Exemption {
@@ -332,6 +335,7 @@ mod tests {
             ("exemptions:\n  - user: a\n    account: 12\n    reason: r\n    expires: 2026-12-31\n", 3, "twelve digits"),
             ("collector: sideways\n", 1, "sideways"),
             ("check: [\n", 1, "check"),
+            ("check: {interval: 1m}\ncheck: {interval: 2m}\n", 2, "duplicate mapping key: check\n"),
         ] {
             let error = FileConfig::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

@@ -255,6 +255,7 @@ impl LiveSource {
 
     async fn read_users(&self, listed: Vec<Listed>, request: &Request) -> Result<Vec<User>, SourceError> {
         request.progress.phase("reading access keys", Some(listed.len() as u64));
+        let anybody = !listed.is_empty();
         let mut users = Vec::with_capacity(listed.len());
         let mut first_error = None;
         let mut known = 0_usize;
@@ -273,6 +274,11 @@ impl LiveSource {
                 tracing::debug!(unknown, reason = error.reason(), %error, "keys of some users could not be read");
                 Ok(users)
             }
+            // Users vanish one by one. All at once they do when the credentials have become those of another account.
+            None if anybody && users.is_empty() => Err(SourceError::UnexpectedResponse {
+                operation: "ListAccessKeys",
+                message: "it knows none of the users that ListUsers had just named".into(),
+            }),
             None => Ok(users),
         }
     }

@@ -18,11 +18,26 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// Readings a check spends on rules other than the number of keys. An account can have thousands of old keys: those
+/// users are read live in turn, whoever was read longest ago first.
+const IN_TURN: usize = 100;
+
+/// Users in breach of the policy that is in force, as indices into the inventory.
+#[derive(Debug, Default)]
+pub struct Breaches {
+    /// Too many active keys: read live at every check.
+    pub multiple_active_keys: BTreeSet<usize>,
+    /// Any other rule: read live in turn.
+    pub other: BTreeSet<usize>,
+}
+
+/// Tells who is in breach; the policy can change while the source lives.
+pub type FindBreaches = Arc<dyn Fn(&Inventory) -> Breaches + Send + Sync>;
+
 pub struct ReportSource {
     aws: Arc<Aws>,
     live: LiveSource,
-    /// Active keys a user may have; whoever has more is read live.
-    limit: usize,
+    find_breaches: FindBreaches,
     /// Why live readings failed the last time, so that it is said once.
     said: Mutex<Option<&'static str>>,
 }
@@ -33,8 +48,8 @@ enum Step {
 }
 
 impl ReportSource {
-    pub fn new(aws: Arc<Aws>, live: LiveSource, limit: usize) -> Self {
-        ReportSource { aws, live, limit, said: Mutex::new(None) }
+    pub fn new(aws: Arc<Aws>, live: LiveSource, find_breaches: FindBreaches) -> Self {
+        ReportSource { aws, live, find_breaches, said: Mutex::new(None) }
     }
 
     /// Asks for a report and waits until it is there. AWS makes a new one every four hours at most and hands out the
@@ -115,24 +130,18 @@ impl ReportSource {
         for user in &mut inventory.users {
             user.tags = tags.remove(&user.name).unwrap_or_default();
         }
-        let doubtful_by_report = self.doubtful(&inventory);
+        let by_report = (self.find_breaches)(&inventory);
         if let Some(previous) = &request.previous {
             inventory.keep_newer(previous);
         }
-        let doubtful = &doubtful_by_report | &self.doubtful(&inventory);
+        let doubtful = doubtful(&inventory, &by_report, &(self.find_breaches)(&inventory));
         self.read_live(&mut inventory, doubtful, request).await;
         Ok(inventory)
     }
 
-    /// Users in breach, and users that the facts do not tell of.
-    fn doubtful(&self, inventory: &Inventory) -> BTreeSet<usize> {
-        let users = inventory.users.iter().enumerate();
-        users.filter(|(_, u)| u.active_keys().is_none_or(|n| n > self.limit)).map(|(i, _)| i).collect()
-    }
-
     /// The report can be hours old: whoever it, or an earlier reading, shows in breach is read anew, so that a fix
     /// counts at once.
-    async fn read_live(&self, inventory: &mut Inventory, doubtful: BTreeSet<usize>, request: &Request) {
+    async fn read_live(&self, inventory: &mut Inventory, doubtful: Vec<usize>, request: &Request) {
         request.progress.phase("reading users in breach", Some(doubtful.len() as u64));
         let names: Vec<(usize, String)> = doubtful.into_iter().map(|i| (i, inventory.users[i].name.clone())).collect();
         let mut readings = futures_util::stream::iter(names)
@@ -156,6 +165,16 @@ impl ReportSource {
         inventory.users.retain(|u| !gone.contains(&u.name));
         self.say(failed.as_ref());
     }
+}
+
+/// Who is read live: everybody who has too many keys by the report or by what is known since, or of whom nothing is
+/// known; of the others in breach those whose facts are oldest.
+fn doubtful(inventory: &Inventory, by_report: &Breaches, since: &Breaches) -> Vec<usize> {
+    let mut doubtful = &by_report.multiple_active_keys | &since.multiple_active_keys;
+    doubtful.extend((0..inventory.users.len()).filter(|&i| inventory.users[i].keys.as_known().is_none()));
+    let mut others: Vec<usize> = (&by_report.other | &since.other).difference(&doubtful).copied().collect();
+    others.sort_by_key(|&i| inventory.users[i].observed_at);
+    doubtful.into_iter().chain(others.into_iter().take(IN_TURN)).collect()
 }
 
 impl ReportSource {
