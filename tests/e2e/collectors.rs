@@ -244,6 +244,32 @@ fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
 }
 
 #[test]
+fn a_fix_of_another_rule_clears_at_the_next_check_too() {
+    let old = r#"aws_iam_access_key_violations{account_id="123456789012",rule="key_age"}"#;
+    let iam = FakeIam::start(Account::new([User::new("old", [Key::active(200)]), User::new("new", [Key::active(2)])]));
+    iam.freeze_report();
+    let exporter = serve(&iam, ["--collector=report"]);
+    assert_eq!(exporter.wait_for_success().value(old), Some(1.0));
+    iam.change(|account| account.user("old").keys[0].active = false);
+    exporter.wait_for_sample(old, 0.0);
+    assert_eq!(iam.reads_of("new"), 0);
+}
+
+/// Thousands of old keys must not become thousands of requests at every check.
+#[test]
+fn users_with_old_keys_are_read_live_in_turn() {
+    let users = (0..250).map(|i| User::new(&format!("user-{i:03}"), [Key::active(200)]));
+    let iam = FakeIam::start(Account::new(users));
+    iam.freeze_report();
+    check(&iam, ["--collector=report"]).expect(1);
+    assert_eq!(iam.calls_of("ListAccessKeys"), 100);
+    iam.forget_calls();
+    let exporter = serve(&iam, ["--collector=report"]);
+    exporter.wait_for_success();
+    wait_until("everybody's turn", || (0..250).all(|i| iam.reads_of(&format!("user-{i:03}")) > 0));
+}
+
+#[test]
 fn a_new_report_beats_an_older_reading() {
     let iam = FakeIam::start(Account::example());
     iam.freeze_report();
@@ -376,6 +402,16 @@ fn last_use_is_shown_when_asked_for() {
 
     let metrics = serve(&iam, ["--collector=live"]).wait_for_success();
     assert_eq!(metrics.value(&used("used")), None);
+}
+
+/// As when the credentials become those of another account between two calls.
+#[test]
+fn an_account_whose_users_all_vanish_in_mid_check_is_not_believed() {
+    let iam = FakeIam::start(Account::example());
+    iam.fail(On::operation("ListAccessKeys"), Fault::NO_SUCH_ENTITY);
+    let ran = check(&iam, ["--collector=live"]).expect(3);
+    assert_eq!(ran.stdout(), "");
+    assert!(ran.stderr().contains("none of the users"), "{}", ran.stderr());
 }
 
 /// A key that goes away between two calls is no reason to know nothing of its user.
