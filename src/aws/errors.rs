@@ -4,7 +4,6 @@ use crate::source::SourceError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error;
 
@@ -19,19 +18,13 @@ where
             let status = service.raw().status().as_u16();
             by_code(operation, service.err().code(), status, service.err().message())
         }
-        SdkError::ResponseError(_) => {
-            SourceError::UnexpectedResponse { operation, message: one_line(&DisplayErrorContext(error).to_string()) }
-        }
-        _ if caused_by_credentials(error) => {
-            SourceError::Credentials(one_line(&DisplayErrorContext(error).to_string()))
-        }
+        SdkError::ResponseError(_) => SourceError::UnexpectedResponse { operation, message: causes(error) },
+        _ if caused_by_credentials(error) => SourceError::Credentials(causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             SourceError::Timeout(format!("{operation} timed out"))
         }
-        SdkError::DispatchFailure(_) => {
-            SourceError::Connection { operation, message: one_line(&DisplayErrorContext(error).to_string()) }
-        }
-        _ => SourceError::UnexpectedResponse { operation, message: one_line(&DisplayErrorContext(error).to_string()) },
+        SdkError::DispatchFailure(_) => SourceError::Connection { operation, message: causes(error) },
+        _ => SourceError::UnexpectedResponse { operation, message: causes(error) },
     }
 }
 
@@ -87,6 +80,20 @@ fn caused_by_credentials(error: &(dyn Error + 'static)) -> bool {
         cause = e.source();
     }
     false
+}
+
+/// An error and what caused it, without the repetitions of errors that only wrap another one.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let next = e.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = e.source();
+    }
+    one_line(&text)
 }
 
 /// Error texts go to the log and the page, one line each, and not endlessly.

@@ -23,7 +23,10 @@ impl AutoSource {
         if request.only_user.is_some() {
             return self.live.collect(request).await;
         }
-        let users = self.live.account_summary().await?.users.ok_or(SourceError::UnexpectedResponse {
+        // STS first: where credentials or the way to AWS are wrong, it says so soonest.
+        self.live.account().await?;
+        let summary = self.live.account_summary().await?;
+        let users = summary.users.ok_or(SourceError::UnexpectedResponse {
             operation: "GetAccountSummary",
             message: "it does not tell the number of users".into(),
         })?;
@@ -31,7 +34,7 @@ impl AutoSource {
             tracing::debug!(users, report_above = self.report_above, "reading the credential report");
             self.report.collect(request).await
         } else {
-            self.live.collect(request).await
+            self.live.read_knowing_root(request, summary.root_active_keys).await
         }
     }
 }

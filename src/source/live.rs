@@ -220,9 +220,22 @@ impl LiveSource {
     }
 
     async fn read(&self, request: &Request) -> Result<Inventory, SourceError> {
+        self.aws.account().await?;
+        let root_active_keys = self.root_active_keys().await?;
+        self.read_knowing_root(request, root_active_keys).await
+    }
+
+    /// As [`Source::collect`], for whoever has asked for the account's summary already.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_knowing_root(
+        &self,
+        request: &Request,
+        root_active_keys: Option<u32>,
+    ) -> Result<Inventory, SourceError> {
         let account = self.aws.account().await?.clone();
         let facts_at = Timestamp::now();
-        let root_active_keys = self.root_active_keys().await?;
         let mut listed = self.list_users(request).await?;
         check_accounts(&listed, &account)?;
         if let Some(only) = &request.only_user {
