@@ -86,7 +86,9 @@ fn look(output: &OutputArgs) -> table::Look {
             terminal && anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
         }
     };
-    let width = if terminal { terminal_size::terminal_size().map(|(width, _)| width.0) } else { None };
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0);
+    // Some terminals do not know how wide they are and say 0; below sixty columns a table is no help.
+    let width = width.filter(|columns| terminal && *columns >= 60);
     table::Look { color, width }
 }
 
