@@ -525,7 +525,7 @@ class Samples(dict):
     @classmethod
     def parse(cls, text):
         samples = cls()
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if not line or line.startswith("#"):
                 continue
             match = cls._LINE.match(line)
