@@ -8,7 +8,7 @@
 //!  file)                                                                and gzip)          pointers)
 //! ```
 //!
-//! Rooms, from the inside out; a room imports only those above it in this list:
+//! Rooms, from the inside out; `tests/architecture.rs` holds what each may import:
 //!
 //! * [`model`]: neutral facts. Pure.
 //! * [`policy`]: rules, exemptions, verdicts, advice. A rule is one file and one line in [`policy::RULES`]. Pure.
