@@ -13,7 +13,7 @@ pub mod settings;
 pub mod unused_key;
 
 pub use evaluate::{Evaluation, Finding, FindingState, Status, evaluate};
-pub use exemptions::{Exemption, ExemptionState};
+pub use exemptions::{Exemption, ExemptionState, Exemptions};
 pub use remediation::Advice;
 
 use crate::model::{AccessKey, Timestamp};

@@ -4,6 +4,10 @@ use super::Rule;
 use crate::model::{Account, Timestamp};
 use wildmatch::WildMatch;
 
+mod matcher;
+
+pub use matcher::Exemptions;
+
 /// One exemption of the configuration. It always has a reason and an end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemption {
