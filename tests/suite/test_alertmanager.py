@@ -1,4 +1,4 @@
-"""Alertmanager's configuration: accepted, routes, inhibitions in a running Alertmanager, and what the templates show."""
+"""Alertmanager's configuration: validity, routes, inhibitions in a running Alertmanager, and the templates' output."""
 
 import email
 import email.policy
@@ -18,7 +18,7 @@ from harness import ROOT, TOOLS, Alertmanager, wait_until
 DIRECTORY = ROOT / "alerts" / "alertmanager"
 CONFIG = DIRECTORY / "alertmanager.yaml"
 LOCAL = DIRECTORY / "local.yaml"
-# The newest and the oldest that is supported.
+# The newest and the oldest supported version.
 VERSIONS = ["", "0.25"]
 RULES = [
     rule
@@ -57,7 +57,7 @@ def test_a_template_with_an_error_is_refused_by_name(version, tmp_path):
 
 
 def leaves(node, path=()):
-    """(keys on the way, value) of everything in the configuration."""
+    """Yields (path of keys, value) for every value in the configuration."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from leaves(value, (*path, key))
@@ -96,7 +96,7 @@ def test_the_local_variant_has_the_same_routes_and_inhibitions():
 # --- routes -------------------------------------------------------------------------------------------------------
 
 BY_SEVERITY = {"critical": "iam-key-pager", "warning": "iam-key-channel", "info": "iam-key-digest"}
-# The example of a team that owns users; its info goes into the digest with everybody's.
+# The example of a team that owns users; its alerts of severity info go into the common digest.
 OF_THE_TEAM = {"critical": "team-web-pager", "warning": "team-web-channel", "info": "iam-key-digest"}
 
 
@@ -115,7 +115,7 @@ def test_routes(version, file):
         labels = {"alertname": name, "severity": severity, "account_id": "123456789012", "user_name": "alice"}
         assert receiver(**labels, owner="team-web") == OF_THE_TEAM[severity]
         assert receiver(**labels, owner="team-other") == BY_SEVERITY[severity]
-    # Somebody changed a severity, or sends something else here: it reaches people all the same.
+    # Alerts with another severity, or from another source, are still delivered.
     assert receiver(alertname="IamKeyTooOld", severity="page") == "iam-key-channel"
     assert receiver(alertname="HostDown", severity="critical") == "iam-key-channel"
 
@@ -124,7 +124,7 @@ def test_routes(version, file):
 
 
 def quiet(file, directory):
-    """The configuration with receivers that tell nobody."""
+    """The configuration with receivers that send nothing."""
     config = yaml.safe_load(file.read_text())
     config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]
     config["templates"] = [str(DIRECTORY / "templates" / "*.tmpl")]
@@ -148,12 +148,12 @@ def alert(name, job="iam-key-exporter", **labels):
 
 
 def muted(server, *alerts, test, wanted):
-    """Which of the alerts Alertmanager inhibits, as their places in the list, once those wanted are among them.
+    """Indices of the alerts that Alertmanager inhibits, once those in `wanted` are among them.
 
-    Alertmanager learns of alerts in order, and what mutes stands first: when it mutes one alert, it mutes all that it will.
+    Alertmanager receives alerts in order, with the inhibiting one first: when it mutes one alert, it has muted all that it will.
     """
     for labels in alerts:
-        # Each test's alerts are its own.
+        # Keep the alerts of different tests apart.
         labels["test"] = test
         for label in ("job", "account_id"):
             if label in labels:
@@ -298,7 +298,7 @@ def common(alerts, field):
 
 
 def notification(*alerts):
-    """The data of a template, as Alertmanager makes it."""
+    """The data of a template, as Alertmanager builds it."""
     return {
         "receiver": "iam-key-channel",
         "status": "firing" if any(entry["status"] == "firing" for entry in alerts) else "resolved",
@@ -440,7 +440,7 @@ def test_every_alert_has_commands(render, name):
 
 def test_html_is_escaped(render):
     hostile = example("IamKeyExemptionExpiresSoon", user="<script>alert(1)</script>")
-    hostile["annotations"]["summary"] = "The exemption of <script>alert(1)</script> ends soon"
+    hostile["annotations"]["summary"] = "The exemption of <script>alert(1)</script> expires soon"
     text = render("iam-key.email.html", hostile, kind="html")
     assert "<script>" not in text and "&lt;script&gt;" in text
 
@@ -451,11 +451,11 @@ def test_the_configuration_uses_every_template_that_is_meant_for_it():
     assert defined == used
 
 
-# --- the receivers, for real --------------------------------------------------------------------------------------
+# --- notifications sent by a running Alertmanager -----------------------------------------------------------------
 
 
 class Mailbox(socketserver.ThreadingTCPServer):
-    """As much SMTP as it takes to be sent an e-mail. `messages` are the parsed ones."""
+    """A minimal SMTP server. `messages` holds the parsed e-mails."""
 
     allow_reuse_address = daemon_threads = True
 
@@ -486,12 +486,12 @@ class Mailbox(socketserver.ThreadingTCPServer):
 
 @pytest.fixture
 def receivers(request, tmp_path, started, webhook):
-    """Our configuration in a real Alertmanager. Only addresses and times are others; the secrets come from files."""
+    """A running Alertmanager with the shipped configuration, except addresses and intervals; the secrets come from files."""
     with Mailbox() as mailbox:
         threading.Thread(target=mailbox.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         secrets = {
             "slack-url": f"{webhook.url}/slack",
-            "pagerduty-routing-key": "key-of-everybody",
+            "pagerduty-routing-key": "default-key",
             "pagerduty-routing-key-team-web": "key-of-team-web",
             "smtp-password": "secret",
         }
@@ -509,7 +509,7 @@ def receivers(request, tmp_path, started, webhook):
 
 
 @pytest.mark.parametrize("receivers", VERSIONS, ids=["newest", "0.25"], indirect=True)
-def test_pagerduty_slack_and_email_are_sent_what_they_need(receivers):
+def test_pagerduty_slack_and_email_receive_complete_notifications(receivers):
     server, webhook, mailbox = receivers
 
     def sent(name, **labels):

@@ -1,4 +1,4 @@
-"""Alert rules: promtool's checks, their unit tests (alerts/tests), that these notice every change, and alerts/check-rules."""
+"""Alert rules: promtool's checks, their unit tests (alerts/tests), mutation tests of these, and alerts/check-rules."""
 
 import concurrent.futures
 import pathlib
@@ -15,7 +15,7 @@ ALERTS = ROOT / "alerts"
 RECORDING = ALERTS / "rules" / "recording.yaml"
 RULES = ALERTS / "rules" / "alerts.yaml"
 TESTS = sorted((ALERTS / "tests").glob("*.yaml"))
-# The newest and the oldest that is supported.
+# The newest and the oldest supported version.
 PROMTOOLS = ["promtool", "promtool-2.42"]
 
 RUNBOOKS = "https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/runbooks/"
@@ -36,7 +36,7 @@ ALERT_RULES = {rule["alert"]: rule for rule in rules(RULES)}
 
 
 @pytest.mark.parametrize("promtool", PROMTOOLS)
-def test_promtool_finds_nothing_to_complain_of(promtool):
+def test_promtool_accepts_the_rules(promtool):
     result = run(TOOLS.bin(promtool), "check", "rules", "--lint=all", "--lint-fatal", RECORDING, RULES)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("SUCCESS") == 2
@@ -65,7 +65,7 @@ def test_group_names_are_unique():
 
 
 @pytest.mark.parametrize("name", ALERT_RULES)
-def test_an_alert_is_formed_like_the_others(name):
+def test_an_alert_has_the_common_structure(name):
     rule = ALERT_RULES[name]
     assert re.fullmatch(r"IamKey([A-Z][a-z]+)+", name)
     assert rule["labels"].keys() == {"severity"}
@@ -76,12 +76,12 @@ def test_an_alert_is_formed_like_the_others(name):
     assert not annotations["summary"].endswith(".") and annotations["description"].endswith(".")
 
 
-def test_every_threshold_is_used_and_stands_in_one_place():
+def test_every_threshold_is_used_and_defined_once():
     defined = {rule["record"] for rule in rules(RECORDING) if rule["record"].startswith("iam_key_exporter:threshold:")}
     text = RECORDING.read_text() + RULES.read_text()
     used = re.findall(r"iam_key_exporter:threshold:\w+", re.sub(r"- record: .*", "", text))
     assert defined and defined == set(used)
-    # No other expression compares with a number that somebody might want to change.
+    # No other expression compares with a number that is a hidden threshold.
     for rule in [*ALERT_RULES.values(), *(rule for rule in rules(RECORDING) if rule["record"] not in defined)]:
         assert set(re.findall(r"[<>=]=?\s*(?:bool )?(\d[\d.]*)", rule["expr"])) <= {"0", "1"}, rule
 
@@ -102,7 +102,7 @@ def test_the_unit_tests_show_each_alert_firing_and_silent(name):
         assert alert["exp_annotations"].keys() == ALERT_RULES[name]["annotations"].keys()
 
 
-# --- the unit tests notice changes --------------------------------------------------------------------------------
+# --- mutation tests of the unit tests -----------------------------------------------------------------------------
 
 
 def minutes(duration, change):
@@ -110,7 +110,7 @@ def minutes(duration, change):
 
 
 def replace_once(text, old, new):
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
     return text.replace(old, new)
 
 
@@ -122,9 +122,9 @@ def alert_text(text, name):
 
 
 def mutants():
-    """Every threshold, `for`, `keep_firing_for` and severity changed, and what holds the expressions together removed.
+    """Changes every threshold, `for`, `keep_firing_for` and severity, and removes or replaces parts of the expressions.
 
-    Each is a description, the alert that ought to notice, and the two files.
+    Each mutant is a description, the alert whose tests should fail, and the text of the two files.
     """
     recording, alerts = RECORDING.read_text(), RULES.read_text()
     for match in re.finditer(r"- record: (iam_key_exporter:threshold:\w+)\n +expr: (.*)\n", recording):
@@ -143,13 +143,13 @@ def mutants():
             yield f"{name}: {old.strip()} -> {new.strip()}", name, recording, alerts.replace(own, replace_once(own, old, new))
     multiple, down = "IamKeyMultipleActive", "IamKeyExporterDown"
     stale, failing = "IamKeyExporterFactsStale", "IamKeyExporterAccountCheckFailingTooLong"
-    told = "job_account_user_rule:iam_key_finding_told_timestamp_seconds:max"
+    seen = "job_account_user_rule:iam_key_finding_last_seen_timestamp_seconds:max"
     known = "last_over_time(job_account_user_rule:iam_key_finding:last_known[1h])"
-    day = f"last_over_time({told}[1h]) > time() - 24 * 3600"
+    day = f"last_over_time({seen}[1h]) > time() - 24 * 3600"
     answered = "iam_key_exporter_account_up == 1 and on (job, instance, account_id) aws_iam_users"
-    older = f" on (job, account_id) group_left ()\n            {told}"
-    account_names = "job_account_name:aws_iam_account_info_told_timestamp_seconds:max"
-    owners = "job_account_user_owner:aws_iam_user_info_told_timestamp_seconds:max"
+    older = f" on (job, account_id) group_left ()\n            {seen}"
+    account_names = "job_account_name:aws_iam_account_info_last_seen_timestamp_seconds:max"
+    owners = "job_account_user_owner:aws_iam_user_info_last_seen_timestamp_seconds:max"
     clock = "job_account:iam_key_exporter_account_failing_since_timestamp_seconds:min"
     reports = "clamp_min(\n            job_account:iam_key_exporter_facts_age_limit_seconds:base\n              and on (job, account_id) aws_iam_account_info{collector=\"report\"}"
     for alert, old, new in (
@@ -159,25 +159,25 @@ def mutants():
         (stale, "max by (job, account_id) (iam_key_exporter_account_facts", "min by (job, account_id) (iam_key_exporter_account_facts"),
         ("IamKeyExporterConfigReloadFailed", "min by (job) (iam_key_exporter_config", "max by (job) (iam_key_exporter_config"),
         ("IamKeyExporterUsersUnknown", "max by (job, account_id, status)", "min by (job, account_id, status)"),
-        # Silence is a fix, at once or sooner than after a day; or it is bridged for longer.
+        # Missing data resolves a finding immediately or before a day has passed; or findings persist for longer than a day.
         (multiple, known, "job_account_user_rule:iam_key_finding:max"),
         (multiple, f"{day}\n", f"job_account_user_rule:iam_key_finding:max\n"),
         ("IamKeyTooOld", day, day.replace("24", "23")),
         ("IamKeyTooOld", day, day.replace("24", "25")),
-        # A failing check, or one without facts, is a fix.
+        # A failed check, or one without an inventory, resolves a finding.
         ("IamKeyTooOld", answered, "iam_key_exporter_account_up"),
         ("IamKeyUnused", answered, "iam_key_exporter_account_up == 1"),
         ("IamKeyTooOld", answered, "aws_iam_users"),
-        # A fix is none.
+        # A fix does not resolve a finding.
         (multiple, f"              <{older}", f"              >{older}"),
-        # Names: forgotten at once, or two at a time.
+        # Names: dropped immediately, or two at a time.
         (multiple, f"          or\n          last_over_time({account_names}[1h]) > time() - 24 * 3600\n", ""),
         (multiple, f"            or\n            last_over_time({owners}[1h])\n", ""),
         (multiple, "topk by (job, account_id, user_name) (1,", "topk by (job, account_id, user_name) (2,"),
-        # The clock of failing checks: started again by a restart, or not by success.
+        # The start of failing checks: reset by a restart, or not reset by a success.
         (failing, f"{clock}[1h])\n              unless", f"{clock}[1m])\n              unless"),
-        (failing, f'< on (job, account_id)\n              {told}{{rule=""}}\n            )', f'< on (job, account_id)\n              {told}{{rule="-"}}\n            )'),
-        # Reports and files are judged like live readings; the time that a check takes does not count.
+        (failing, f'< on (job, account_id)\n              {seen}{{rule=""}}\n            )', f'< on (job, account_id)\n              {seen}{{rule="-"}}\n            )'),
+        # Reports and files have the limit of live inventories; the duration of a check is not added.
         (stale, 'aws_iam_account_info{collector="report"}', 'aws_iam_account_info{collector="-"}'),
         (stale, 'aws_iam_account_info{collector="file"}', 'aws_iam_account_info{collector="-"}'),
         (stale, reports, reports.replace("clamp_min", "clamp_max")),
@@ -203,14 +203,14 @@ def mutants():
 
 
 def cases_about(file, alert):
-    """A pattern of the names of the tests in a file that speak of the alert; None if there are none."""
+    """A pattern of the names of the tests in a file that mention the alert; None if there are none."""
     names = [test["name"] for test in yaml.safe_load(file.read_text())["tests"] if f"'{alert}'" in repr(test)]
-    # Go's expressions know no escaped space.
+    # Go's regular expressions have no escaped space.
     return f"^({'|'.join(re.escape(name).replace(chr(92) + ' ', ' ') for name in names)})$" if names else None
 
 
 def survives(alert, recording, alerts, place):
-    """Whether all unit tests pass with these rules."""
+    """Whether all unit tests pass with these rules, which are written below `place`."""
     (place / "rules").mkdir(parents=True)
     (place / "rules" / "recording.yaml").write_text(recording)
     (place / "rules" / "alerts.yaml").write_text(alerts)
@@ -220,14 +220,14 @@ def survives(alert, recording, alerts, place):
     for file, selection in [*about, *((file.name, []) for file in TESTS)]:
         result = run(TOOLS.bin("promtool"), "test", "rules", *selection, place / "tests" / file)
         if result.returncode:
-            # An expectation that failed, or an evaluation; not a rule that cannot be read.
+            # The failure must be an expectation or an evaluation, not a rule that cannot be parsed.
             output = result.stdout + result.stderr
             assert re.search(r"exp:|time: \w+, err:", output), output
             return False
     return True
 
 
-def test_the_unit_tests_notice_every_change(tmp_path):
+def test_the_unit_tests_detect_every_mutant(tmp_path):
     changes = list(mutants())
     assert len(changes) > 90
 
@@ -247,7 +247,7 @@ def check_rules(*files, promtool="promtool"):
 
 
 @pytest.mark.parametrize("promtool", PROMTOOLS)
-def test_check_rules_accepts_ours(promtool):
+def test_check_rules_accepts_the_shipped_rules(promtool):
     result = check_rules(promtool=promtool)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("alerts.yaml: fine\n")
@@ -272,7 +272,7 @@ def test_check_rules_accepts_a_changed_threshold(tmp_path):
         ("expr: 2\n", "expr: 0.5\n", "facts_stale_intervals: 0.5 is out of range; wanted: 1 or more check intervals"),
         ("expr: 5 * 3600", "expr: 3600", "facts_stale_report_seconds: 3600 is out of range; wanted: 14400 or more seconds"),
         ("expr: 26 * 3600", "expr: 0", "facts_stale_file_seconds: 0 is out of range"),
-        ("expr: 0.2\n", "expr: 20\n", "users_dropped_ratio: 20 is out of range; wanted: more than 0 and at most 1: a part, not per cent"),
+        ("expr: 0.2\n", "expr: 20\n", "users_dropped_ratio: 20 is out of range; wanted: more than 0 and at most 1: a fraction, not per cent"),
         ("expr: 5\n", "expr: 0\n", "users_dropped_count: 0 is out of range; wanted: 1 or more users"),
         ("expr: 0.05\n", "expr: 5\n", "throttled_ratio: 5 is out of range"),
         ("threshold:throttled_ratio\n", "threshold:throtled_ratio\n", "throtled_ratio: there is no such threshold; did you mean iam_key_exporter:threshold:throttled_ratio?"),
@@ -297,7 +297,7 @@ def test_check_rules_refuses_by_name(tmp_path, old, new, complaint):
         (("expr: job:up:max == 0", "expr: job:up:max = 0"), "IamKeyExporterDown"),
     ],
 )
-def test_check_rules_passes_on_what_promtool_says_of_alerts(tmp_path, change, complaint):
+def test_check_rules_prints_the_errors_of_promtool(tmp_path, change, complaint):
     file = tmp_path / "alerts.yaml"
     file.write_text(RULES.read_text().replace(*change, 1))
     result = check_rules(RECORDING, file)
@@ -305,7 +305,7 @@ def test_check_rules_passes_on_what_promtool_says_of_alerts(tmp_path, change, co
     assert complaint in result.stderr and str(file) in result.stderr, result.stderr
 
 
-def test_check_rules_names_a_file_that_is_not_there():
+def test_check_rules_names_a_missing_file():
     result = check_rules(pathlib.Path("no-such-file.yaml"))
     assert result.returncode == 2
     assert "no-such-file.yaml: no such file" in result.stderr

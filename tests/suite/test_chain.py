@@ -87,7 +87,7 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
 
     first = exporter()
     chain = Chain(started, start_alertmanager, webhook, tmp_path, versions, [port])
-    answered = 'count(job_account_user_rule:iam_key_finding_told_timestamp_seconds:max{rule=""})'
+    answered = 'count(job_account_user_rule:iam_key_finding_last_seen_timestamp_seconds:max{rule=""})'
     chain.wait_value(answered, 1)
     chain.wait_evaluations()
     assert chain.pages("IamKeyMultipleActive") == []
