@@ -33,6 +33,8 @@ pub struct Call {
 /// What goes wrong with a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
+    /// None: the right answer, where a later fault would meet the call as well.
+    Right,
     /// An error document.
     Error { status: u16, code: &'static str, message: &'static str },
     /// Anything else instead of an answer.
@@ -57,6 +59,11 @@ impl Fault {
         status: 403,
         code: "InvalidClientTokenId",
         message: "The security token included in the request is invalid",
+    };
+    pub const EXPIRED_TOKEN: Fault = Fault::Error {
+        status: 403,
+        code: "ExpiredToken",
+        message: "The security token included in the request is expired",
     };
     pub const REPORT_NOT_PRESENT: Fault =
         Fault::Error { status: 410, code: "ReportNotPresent", message: "No report is present" };
@@ -117,6 +124,10 @@ pub enum Pages {
     RepeatedMarker,
     /// More is said to follow, without saying where.
     NoMarker,
+    /// All members, `IsTruncated` is false, and a marker all the same.
+    MarkerThoughWhole,
+    /// All members, no `IsTruncated`, and a marker all the same.
+    MarkerAlone,
 }
 
 /// The credential report that AWS has.
@@ -272,7 +283,7 @@ async fn respond(request: Request<Incoming>, state: &Mutex<State>) -> io::Result
         (state.next_fault(&call), state.answer(&call))
     };
     match fault {
-        None => match right {
+        None | Some(Fault::Right) => match right {
             Ok(xml) => Ok(whole(200, "text/xml", xml)),
             Err(Fault::Error { status, code, message }) => Ok(whole(status, "text/xml", answers::error(code, message))),
             Err(other) => unreachable!("answers fail by error documents only, not by {other:?}"),
@@ -402,6 +413,11 @@ impl State {
             }
             Pages::NoMarker => {
                 answers::page(list, &members.concat(), None).replace("<IsTruncated>false", "<IsTruncated>true")
+            }
+            Pages::MarkerThoughWhole => answers::page(list, &members.concat(), Some("marker-1"))
+                .replace("<IsTruncated>true", "<IsTruncated>false"),
+            Pages::MarkerAlone => {
+                answers::page(list, &members.concat(), Some("marker-1")).replace("<IsTruncated>true</IsTruncated>", "")
             }
         }
     }

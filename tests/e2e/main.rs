@@ -19,4 +19,5 @@ mod honest_failure;
 mod malformed;
 mod reload;
 mod shutdown;
+mod trust;
 mod web;
