@@ -21,6 +21,7 @@
 //! * [`schedule`]: when to check and when to judge again.
 //! * [`http`]: accept loop, routes, the page for people.
 //! * [`cli`]: what was typed. [`config`]: what it means, with the file. [`telemetry`]: logging.
+//! * [`text`]: escapes for terminals and logs. Pure.
 //! * [`app`]: puts everything together.
 
 pub mod app;
@@ -36,3 +37,4 @@ pub mod schedule;
 pub mod source;
 pub mod state;
 pub mod telemetry;
+pub mod text;

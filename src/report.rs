@@ -1,7 +1,8 @@
-//! One-shot output: what `check` prints. Pure: width, colour and time are handed in.
+//! Renders the result of `check`. Pure: width, colour and time are arguments.
 
 pub mod csv;
 pub mod json;
+mod layout;
 pub mod prometheus;
 pub mod table;
 
@@ -56,7 +57,7 @@ fn last_used(key: &AccessKey) -> Option<Timestamp> {
     }
 }
 
-/// Key numbers as people list them: `1, 2`.
+/// Key numbers separated by commas: `1, 2`.
 fn list(numbers: &[usize]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

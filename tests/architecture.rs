@@ -9,7 +9,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("policy", &["model"]),
     ("state", &["model", "policy"]),
-    ("report", &["model", "policy", "state", "exposition"]),
+    ("text", &[]),
+    ("report", &["model", "policy", "state", "exposition", "text"]),
     ("aws", &["model", "source"]),
     ("source", &["model", "policy", "aws"]),
     ("exposition", &["model", "policy", "state", "source", "aws"]),
@@ -27,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Files and folders that know no runtime, no network, no files, no environment and no clock.
-const PURE: &[&str] = &["model", "policy", "state", "report", "exposition/families", "exposition/family"];
+const PURE: &[&str] = &["text", "model", "policy", "state", "report", "exposition/families", "exposition/family"];
 const IMPURE: &[&str] = &[
     "tokio::",
     "hyper::",

@@ -87,8 +87,8 @@ fn look(output: &OutputArgs) -> table::Look {
         }
     };
     let width = terminal_size::terminal_size().map(|(width, _)| width.0);
-    // Some terminals do not know how wide they are and say 0; below sixty columns a table is no help.
-    let width = width.filter(|columns| terminal && *columns >= 60);
+    // A terminal of unknown width reports 0.
+    let width = width.filter(|columns| terminal && *columns > 0);
     table::Look { color, width }
 }
 

@@ -1,8 +1,13 @@
 //! CSV: a row per user and finding, for spreadsheets.
+//!
+//! Control characters are escaped as in the table. A spreadsheet evaluates a cell that begins like a formula; such cells
+//! get an apostrophe before them, which spreadsheets take as "this is text".
 
 use super::{Report, list};
 use crate::policy::evaluate::ROOT;
 use crate::policy::{Finding, Status};
+use crate::text::printable;
+use std::borrow::Cow;
 
 const HEADER: [&str; 10] = [
     "account_id",
@@ -20,7 +25,10 @@ const HEADER: [&str; 10] = [
 pub fn render(report: &Report<'_>) -> String {
     let mut out = ::csv::Writer::from_writer(Vec::new());
     let account = &report.facts.inventory.account;
-    let mut row = |fields: [&str; 10]| out.write_record(fields).expect("writing to memory does not fail");
+    let mut row = |fields: [&str; 10]| {
+        let cells = fields.map(cell);
+        out.write_record(cells.iter().map(|c| c.as_bytes())).expect("writing to memory does not fail");
+    };
     row(HEADER);
     for (user, status, findings) in report.users() {
         let active = user.active_keys().map_or(String::new(), |n| n.to_string());
@@ -46,6 +54,12 @@ fn finding_row(row: &mut impl FnMut([&str; 10]), start: [&str; 5], finding: &Fin
     let state = finding.state.status().as_str();
     let deactivate = list(&finding.advice.deactivate);
     row(join(start, [finding.rule.name, state, &since, &deactivate, &finding.advice.reason]));
+}
+
+/// Text that a spreadsheet shows as it is.
+fn cell(text: &str) -> Cow<'_, str> {
+    // A tab or carriage return, which can begin a formula as well, is escaped.
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{}", printable(text)).into() } else { printable(text) }
 }
 
 fn join<'a>(a: [&'a str; 5], b: [&'a str; 5]) -> [&'a str; 10] {

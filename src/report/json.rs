@@ -1,8 +1,9 @@
-//! JSON: everything, for programs.
+//! JSON: the complete result, for programs.
 
 use super::{Report, last_used};
 use crate::model::{LastUsed, Timestamp, User};
 use crate::policy::{Finding, FindingState, Status};
+use crate::text::is_unsafe;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ struct Account<'a> {
 #[derive(Serialize)]
 struct Summary {
     users: BTreeMap<&'static str, u64>,
-    /// Null: cannot be judged with the facts at hand.
+    /// Null: not evaluated, because data is missing.
     violations: BTreeMap<&'static str, Option<u64>>,
 }
 
@@ -59,7 +60,7 @@ struct KeyEntry<'a> {
     id: Option<&'a str>,
     status: &'static str,
     created: Option<Timestamp>,
-    /// Null: never, or not known; `never_used` tells.
+    /// Null: never used or not known, see `never_used`.
     last_used: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     never_used: Option<bool>,
@@ -77,7 +78,7 @@ struct FindingEntry<'a> {
     keep: &'a [usize],
     deactivate: &'a [usize],
     advice: &'a str,
-    /// True: found on what was last known; the user could not be read this time.
+    /// True: from the last successful read; the user could not be read this time.
     last_known: bool,
 }
 
@@ -103,9 +104,16 @@ pub fn render(report: &Report<'_>) -> String {
         },
         users: report.users().map(|(u, status, findings)| user(report, u, status, &findings)).collect(),
     };
-    let mut text = serde_json::to_string_pretty(&document).expect("strings, numbers and dates serialize");
-    text.push('\n');
-    text
+    escape(&serde_json::to_string_pretty(&document).expect("strings, numbers and dates serialize")) + "\n"
+}
+
+/// JSON escapes the control characters of ASCII only; a terminal acts upon others, too. All of them are in strings.
+fn escape(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && is_unsafe(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+    }
+    out
 }
 
 fn user<'a>(report: &Report<'a>, user: &'a User, status: Status, findings: &[&'a Finding]) -> UserEntry<'a> {

@@ -1,9 +1,9 @@
-//! Prometheus' text format for node_exporter's textfile collector: the facts, and how fresh they are.
+//! Prometheus text format for node_exporter's textfile collector: the AWS metrics and their timestamps.
 
 use super::Report;
 use crate::exposition::{Encoder, Options};
 
-/// No `process_*` and no build information: node_exporter has its own, and refuses a file that repeats them.
+/// Without `process_*` and build information: node_exporter exposes its own and rejects a file that repeats them.
 pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
     let page = Encoder::new(options.clone()).encode(report.snapshot);
     let account = &report.facts.inventory.account.id;

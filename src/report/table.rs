@@ -1,13 +1,14 @@
-//! A table for people: who is not in order, since when, and what to do.
+//! The table: users with findings or unknown keys, since when, and what to do.
 
+use super::layout::{Row, arrange};
 use super::{Report, list};
 use crate::model::{AccessKey, Keys, LastUsed, Timestamp, User};
 use crate::policy::evaluate::ROOT;
 use crate::policy::{Finding, FindingState, Status};
+use crate::text::printable;
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
-/// How the table is to look.
+/// Terminal properties that the table depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     pub color: bool,
@@ -15,39 +16,22 @@ pub struct Look {
     pub width: Option<u16>,
 }
 
-/// One line below the header; white space does the rest.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-
 pub fn render(report: &Report<'_>, look: Look) -> String {
-    let mut table = Table::new();
-    table.load_style(STYLE).set_header(["USER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"]);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some(width) = look.width {
-        table.set_width(width);
-    }
-    let mut rows: Vec<(Status, Vec<[String; 5]>)> = Vec::new();
+    let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
     let root: Vec<&Finding> = report.root_findings().collect();
     if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
         let keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| format!("{n} active"));
         rows.push((worst, block([ROOT.to_owned(), status(worst, look), keys], None, &root, report)));
     }
     for (user, user_status, findings) in report.users().filter(|(_, s, _)| *s != Status::Compliant) {
-        let start = [user.name.clone(), status(user_status, look), keys(user, report)];
+        let start = [printable(&user.name).into_owned(), status(user_status, look), keys(user, report)];
         rows.push((user_status, block(start, unread(user), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
-    let empty = rows.is_empty();
-    table.add_rows(rows.into_iter().flat_map(|(_, block)| block));
-    let mut out = String::new();
-    if !empty {
-        out.push_str(&table.trim_fmt());
-        out.push('\n');
-    }
-    out.push_str(&summary(report));
-    out
+    arrange(rows.into_iter().map(|(_, rows)| rows).collect(), look.width) + &summary(report)
 }
 
-/// What comes first in the table.
+/// Order of the rows.
 fn urgency(status: Status) -> u8 {
     match status {
         Status::Violation => 0,
@@ -79,7 +63,7 @@ fn keys(user: &User, report: &Report<'_>) -> String {
         return "none".into();
     }
     let describe = |(i, key): (usize, &AccessKey)| {
-        let id = key.id.as_deref().filter(|_| report.key_ids).map_or(String::new(), |id| format!(" {id}"));
+        let id = key.id.as_deref().filter(|_| report.key_ids).map_or(String::new(), |id| format!(" {}", printable(id)));
         let age = key.created.map_or("of unknown age".to_owned(), |c| format!("{} old", ago(c, report.now)));
         let used = match key.last_used {
             LastUsed::At(at) => format!("used {} ago", ago(at, report.now)),
@@ -91,12 +75,12 @@ fn keys(user: &User, report: &Report<'_>) -> String {
     keys.iter().enumerate().map(describe).collect::<Vec<_>>().join("\n")
 }
 
-/// The rows of one user: one per finding, the first with who it is.
-fn block(start: [String; 3], note: Option<String>, findings: &[&Finding], report: &Report<'_>) -> Vec<[String; 5]> {
+/// The rows of one user: one per finding; the first one names the user.
+fn block(start: [String; 3], note: Option<String>, findings: &[&Finding], report: &Report<'_>) -> Vec<Row> {
     let notes = note.into_iter().map(|note| (String::new(), note));
     let rest = notes.chain(findings.iter().map(|f| (since(f, report.now), to_do(f, report))));
     let [user, status, keys] = start;
-    let mut rows: Vec<[String; 5]> =
+    let mut rows: Vec<Row> =
         rest.map(|(since, to_do)| [String::new(), String::new(), String::new(), since, to_do]).collect();
     if rows.is_empty() {
         rows.push(Default::default());
@@ -117,10 +101,10 @@ fn since(finding: &Finding, now: Timestamp) -> String {
 fn to_do(finding: &Finding, report: &Report<'_>) -> String {
     let rule = finding.rule.name;
     if let Some(reason) = report.exemption_reason(finding.state) {
-        return format!("{rule}: exempt, {reason}");
+        return format!("{rule}: exempt, {}", printable(reason));
     }
     let advice = &finding.advice;
-    let stale = if finding.last_known { " (by what was last known)" } else { "" };
+    let stale = if finding.last_known { " (from the last successful read)" } else { "" };
     let keys = match (&advice.keep[..], &advice.deactivate[..]) {
         (_, []) => String::new(),
         ([], old) => format!("deactivate key {}; ", list(old)),
@@ -131,7 +115,7 @@ fn to_do(finding: &Finding, report: &Report<'_>) -> String {
 
 fn unread(user: &User) -> Option<String> {
     match &user.keys {
-        Keys::Unknown { reason, .. } => Some(format!("the keys could not be read ({reason})")),
+        Keys::Unknown { reason, .. } => Some(format!("the keys could not be read ({})", printable(reason))),
         Keys::Known(_) => None,
     }
 }
@@ -148,15 +132,16 @@ fn summary(report: &Report<'_>) -> String {
     let users = inventory.users.len();
     let plural = if users == 1 { "" } else { "s" };
     let breakdown = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    let mut out = format!("Account {}, {users} user{plural}{breakdown}\n", inventory.account);
+    let account = inventory.account.to_string();
+    let mut out = format!("Account {}, {users} user{plural}{breakdown}\n", printable(&account));
     for total in &evaluation.totals {
         if total.violations.is_none() {
-            out.push_str(&format!("{}: not judged, the facts do not suffice\n", total.rule.name));
+            out.push_str(&format!("{}: not evaluated, data is missing\n", total.rule.name));
         }
     }
     let age = report.now.duration_since(inventory.facts_at);
     if age > jiff::SignedDuration::from_mins(5) {
-        out.push_str(&format!("The facts are {} old\n", ago(inventory.facts_at, report.now)));
+        out.push_str(&format!("The data is {} old\n", ago(inventory.facts_at, report.now)));
     }
     out
 }

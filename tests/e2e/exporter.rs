@@ -109,6 +109,28 @@ impl Cli {
         Ran(Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() })
     }
 
+    /// To its end, with standard output on a terminal that is so wide. What the terminal received.
+    pub fn run_on_terminal(&mut self, columns: u16) -> String {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let size = rustix::termios::Winsize { ws_col: columns, ws_row: 50, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let slave = std::fs::File::options().read(true).write(true).open(name).unwrap();
+        let mut child = self.command.stdout(slave).stderr(Stdio::null()).spawn().unwrap();
+        // The command keeps a handle, and with it the terminal open.
+        self.command.stdout(Stdio::null());
+        let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+        // Reading fails when the last writer has closed the terminal.
+        while let Ok(n @ 1..) = rustix::io::read(&terminal, &mut chunk) {
+            received.extend_from_slice(&chunk[..n]);
+        }
+        child.wait().unwrap();
+        String::from_utf8(received).unwrap().replace("\r\n", "\n")
+    }
+
     /// Starts `serve` on a free port of 127.0.0.1, and waits until it says which.
     pub fn serve(self) -> Exporter {
         self.arg("--web.listen-address=127.0.0.1:0").serve_where_told()

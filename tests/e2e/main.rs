@@ -17,6 +17,7 @@ mod configuration;
 mod exposition;
 mod honest_failure;
 mod malformed;
+mod output;
 mod reload;
 mod shutdown;
 mod trust;
