@@ -3,15 +3,17 @@
 mod board;
 mod check;
 mod progress;
+mod reload;
+mod shutdown;
 
 pub use check::{CheckError, Verdict, check};
 
 use crate::aws::Aws;
 use crate::aws::counting::RequestObserver;
 use crate::cli::CollectorChoice;
-use crate::config::{self, Config, Input};
+use crate::config::{Config, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
-use crate::http::{self, Listeners, ReloadReply, Site};
+use crate::http::{self, AppState, Listeners};
 use crate::model::{Inventory, Timestamp};
 use crate::policy::{Policy, evaluate, multiple_active_keys};
 use crate::schedule::{Scheduler, Timing};
@@ -23,9 +25,8 @@ use crate::source::live::LiveSource;
 use crate::source::report::{Breaches, FindBreaches, ReportSource};
 use anyhow::Context;
 use board::PublicBoard;
-use std::path::PathBuf;
+use shutdown::ShutdownSignals;
 use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
@@ -37,22 +38,24 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     metrics.account_known(UNKNOWN_ACCOUNT);
     metrics.config_loaded(Some(Timestamp::now()));
     let (reload_sender, reload_requests) = mpsc::channel(1);
-    let site = Arc::new(Site::new(Arc::clone(&metrics), reload_sender));
-    let mut stop = Stop::install().context("cannot listen for signals")?;
+    let state = Arc::new(AppState::new(Arc::clone(&metrics), reload_sender));
+    state.update(|status| status.account(UNKNOWN_ACCOUNT, |_| ()));
+    let mut signals = ShutdownSignals::install().context("cannot listen for signals")?;
 
     let listeners = Listeners::bind(&config.web.listen_addresses).await?;
     for address in listeners.addresses() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
     let (policy_sender, policy) = watch::channel(Arc::new(config.policy.clone()));
-    let reloads = tokio::spawn(reload(config.file.clone(), reload_requests, policy_sender, Arc::clone(&metrics)));
-    let checks = tokio::spawn(run_checks(config.clone(), policy, Arc::clone(&metrics), Arc::clone(&site)));
+    let reloads = tokio::spawn(reload::run(config.file.clone(), reload_requests, policy_sender, Arc::clone(&metrics)));
+    let checks = tokio::spawn(run_checks(config.clone(), policy, Arc::clone(&metrics), Arc::clone(&state)));
 
     let server = tokio::spawn(async move {
-        http::serve(listeners, site, config.web.max_connections, stop.first()).await;
-        stop
+        http::serve(listeners, state, config.web.max_connections, signals.first()).await;
+        signals
     });
-    let _stop = server.await.context("the server panicked")?;
+    // Kept, so that a second signal reaches its handler until the end.
+    let _signals = server.await.context("the server panicked")?;
     // A check under way is given up: it only reads.
     checks.abort();
     reloads.abort();
@@ -64,9 +67,9 @@ async fn run_checks(
     config: Config,
     policy: watch::Receiver<Arc<Policy>>,
     metrics: Arc<ExporterMetrics>,
-    site: Arc<Site>,
+    state: Arc<AppState>,
 ) {
-    let board = PublicBoard::new(config.metrics.clone(), Arc::clone(&metrics), site);
+    let board = PublicBoard::new(config.metrics.clone(), Arc::clone(&metrics), state);
     let scheduler = Scheduler {
         source: source(&config, policy.clone(), metrics).await,
         timing: Timing { interval: config.interval, timeout: config.timeout },
@@ -114,85 +117,4 @@ fn breaches(inventory: &Inventory, policy: &Policy) -> Breaches {
         }
     }
     breaches
-}
-
-/// Reads the policy again on SIGHUP and on request. A file that is wrong changes nothing but the metric.
-async fn reload(
-    file: Option<PathBuf>,
-    mut requests: mpsc::Receiver<ReloadReply>,
-    policy: watch::Sender<Arc<Policy>>,
-    metrics: Arc<ExporterMetrics>,
-) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
-    loop {
-        let hung_up = async {
-            match &mut hangup {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        let reply = tokio::select! {
-            _ = hung_up => None,
-            Some(reply) = requests.recv() => Some(reply),
-        };
-        let result = match &file {
-            Some(path) => config::read_policy(path),
-            None => Ok(policy.borrow().as_ref().clone()),
-        };
-        let answer = match result {
-            Ok(new) => {
-                metrics.config_loaded(Some(Timestamp::now()));
-                policy.send_replace(Arc::new(new));
-                tracing::info!("configuration reloaded");
-                Ok(())
-            }
-            Err(error) => {
-                metrics.config_loaded(None);
-                tracing::error!(%error, "configuration not reloaded, the old one stays");
-                Err(error.to_string())
-            }
-        };
-        if let Some(reply) = reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(answer);
-        }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn install() -> std::io::Result<Self> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// The first signal; from then on the second one ends the process.
-    async fn first(&mut self) {
-        self.recv().await;
-        tracing::info!("stopping");
-        let mut second = match Stop::install() {
-            Ok(second) => second,
-            Err(_) => return,
-        };
-        tokio::spawn(async move {
-            second.recv().await;
-            tracing::warn!("stopping at once");
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "whoever signals twice does not want to wait for destructors"
-            )]
-            std::process::exit(130);
-        });
-    }
 }

@@ -1,6 +1,6 @@
-//! The HTTP side: accept loop and its limits, routes, the page for people.
+//! HTTP server: accept loop and its limits, routes, status page; and the client of `healthcheck`.
 //!
-//! A request reads memory; nothing here asks AWS.
+//! A request reads memory; no handler calls AWS.
 
 pub mod body;
 pub mod client;
@@ -9,74 +9,57 @@ pub mod encoding;
 pub mod landing;
 pub mod routes;
 pub mod server;
+mod status;
 
 pub use server::{ListenError, Listeners, serve};
+pub use status::{AccountStatus, Failure, Status};
 
 use crate::exposition::Page;
 use crate::exposition::exporter::ExporterMetrics;
-use crate::model::Timestamp;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use tokio::sync::{mpsc, oneshot};
 
 /// Answers a reload: the error's text when it failed.
 pub type ReloadReply = oneshot::Sender<Result<(), String>>;
 
-/// What is shown. Writers put something new in place; readers take it whole.
-pub struct Site {
+/// What the handlers read. The publisher replaces its parts as a whole; a handler clones a pointer.
+pub struct AppState {
     page: RwLock<Arc<Page>>,
     status: RwLock<Status>,
     metrics: Arc<ExporterMetrics>,
     reload: mpsc::Sender<ReloadReply>,
 }
 
-/// The state of the checks, for people and for readiness.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Status {
-    pub account_id: Option<String>,
-    pub account_name: String,
-    pub last_success: Option<Timestamp>,
-    /// The last check's failure, if it failed.
-    pub failure: Option<Failure>,
-    pub users: u64,
-    pub violations: Vec<(&'static str, Option<u64>)>,
-    pub unknown_users: u64,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    pub at: Timestamp,
-    pub reason: &'static str,
-    pub message: String,
-}
-
-impl Site {
+impl AppState {
     pub fn new(metrics: Arc<ExporterMetrics>, reload: mpsc::Sender<ReloadReply>) -> Self {
-        Site { page: RwLock::default(), status: RwLock::default(), metrics, reload }
+        AppState { page: RwLock::default(), status: RwLock::default(), metrics, reload }
     }
 
+    /// Replaces the page that `/metrics` serves.
     pub fn show(&self, page: Page) {
         *write(&self.page) = Arc::new(page);
     }
 
+    /// Changes the status of the accounts, see [`Status`].
     pub fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
         change(&mut write(&self.status))
     }
 
-    /// Ready from the first complete check on: what was known then stays, whatever fails later.
+    /// See [`Status::is_ready`].
     pub fn is_ready(&self) -> bool {
-        self.status().last_success.is_some()
+        self.read_status(Status::is_ready)
     }
 
     fn page(&self) -> Arc<Page> {
-        self.page.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.page.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn status(&self) -> Status {
-        self.status.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn read_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
+        read(&self.status.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Nothing is ever half written under these locks, so that a panic elsewhere does no harm.
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Values under these locks are replaced in one step, so a poisoned lock still holds a valid value.
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::exposition::{Encoder, Options};
-use crate::http::{Failure, Site};
+use crate::http::{AppState, Failure};
 use crate::model::Timestamp;
 use crate::policy::{ExemptionState, Status};
 use crate::schedule::Board;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) struct PublicBoard {
     metrics: Arc<ExporterMetrics>,
-    site: Arc<Site>,
+    state: Arc<AppState>,
     memory: Mutex<Memory>,
 }
 
@@ -25,9 +25,9 @@ struct Memory {
 }
 
 impl PublicBoard {
-    pub(super) fn new(options: Options, metrics: Arc<ExporterMetrics>, site: Arc<Site>) -> Self {
+    pub(super) fn new(options: Options, metrics: Arc<ExporterMetrics>, state: Arc<AppState>) -> Self {
         let memory = Memory { encoder: Encoder::new(options), failure: None, notes: Vec::new() };
-        PublicBoard { metrics, site, memory: Mutex::new(memory) }
+        PublicBoard { metrics, state, memory: Mutex::new(memory) }
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -38,16 +38,21 @@ impl PublicBoard {
 impl Board for PublicBoard {
     fn account_known(&self, account_id: &str) {
         self.metrics.account_known(account_id);
-        self.site.update(|s| s.account_id = Some(account_id.to_owned()));
+        self.state.update(|s| {
+            s.remove(UNKNOWN_ACCOUNT);
+            s.account(account_id, |_| ());
+        });
         tracing::info!(account_id, "account known");
     }
 
     fn check_succeeded(&self, account_id: &str, took: Duration, facts_at: Timestamp) {
         let now = Timestamp::now();
         self.metrics.check_succeeded(account_id, took, now, facts_at);
-        let first = self.site.update(|s| {
-            s.failure = None;
-            s.last_success.replace(now).is_none()
+        let first = self.state.update(|s| {
+            s.account(account_id, |account| {
+                account.failure = None;
+                account.last_success.replace(now).is_none()
+            })
         });
         let duration_seconds = took.as_secs_f64();
         if self.memory().failure.take().is_some() || first {
@@ -61,8 +66,8 @@ impl Board for PublicBoard {
         let account_id = account_id.unwrap_or(UNKNOWN_ACCOUNT);
         let (reason, message) = (error.reason(), error.to_string());
         self.metrics.check_failed(account_id, took, reason);
-        let failure = Failure { at: Timestamp::now(), reason, message: message.clone() };
-        self.site.update(|s| s.failure = Some(failure));
+        let failure = Failure { at: Timestamp::now(), reason };
+        self.state.update(|s| s.account(account_id, |account| account.failure = Some(failure)));
         let duration_seconds = took.as_secs_f64();
         // Messages carry request IDs and such; the reason is what makes a change.
         if self.memory().failure.replace(reason.to_owned()).as_deref() == Some(reason) {
@@ -81,17 +86,19 @@ impl Board for PublicBoard {
         }
         memory.notes = notes;
         let (plain, gzip) = page.sizes();
-        self.site.show(page);
+        self.state.show(page);
         self.metrics.published(plain, gzip);
-        if let Some(facts) = snapshot.accounts.values().next() {
-            let evaluation = &facts.evaluation;
-            self.site.update(|s| {
-                s.account_name.clone_from(&facts.inventory.account.name);
-                s.users = facts.inventory.users.len() as u64;
-                s.unknown_users = evaluation.count(Status::Unknown);
-                s.violations = evaluation.totals.iter().map(|t| (t.rule.name, t.violations)).collect();
-            });
-        }
+        self.state.update(|status| {
+            for (id, facts) in &snapshot.accounts {
+                let evaluation = &facts.evaluation;
+                status.account(id, |account| {
+                    account.name.clone_from(&facts.inventory.account.name);
+                    account.users = facts.inventory.users.len() as u64;
+                    account.unknown_users = evaluation.count(Status::Unknown);
+                    account.violations = evaluation.totals.iter().map(|t| (t.rule.name, t.violations)).collect();
+                });
+            }
+        });
     }
 }
 

@@ -1,15 +1,15 @@
 //! Routes, all of them:
 //!
-//! * `GET /metrics`: facts and the exporter's own metrics, Prometheus text format 0.0.4, plain or gzip;
-//! * `GET /`: a page for people;
+//! * `GET /metrics`: all metrics, Prometheus text format 0.0.4, plain or gzip;
+//! * `GET /`: the status page;
 //! * `GET /-/healthy`, `/livez`: 200 while the process serves;
-//! * `GET /-/ready`, `/readyz`: 200 from the first complete check on, 503 before;
+//! * `GET /-/ready`, `/readyz`: 200 once the first checks are complete (see [`super::Status::is_ready`]), 503 before;
 //! * `POST /-/reload` (or PUT): reads the configuration file again; 200, or 500 with what is wrong.
 //!
 //! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404.
 
-use super::body::Pieces;
-use super::{Site, encoding, landing};
+use super::body::Segments;
+use super::{AppState, encoding, landing};
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
@@ -18,17 +18,17 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub async fn respond<B>(site: &Site, request: Request<B>) -> Response<Pieces> {
+pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segments> {
     let (method, path) = (request.method(), request.uri().path());
     let reads = method == Method::GET || method == Method::HEAD;
     let mut response = match path {
-        "/-/reload" if method == Method::POST || method == Method::PUT => reload(site).await,
+        "/-/reload" if method == Method::POST || method == Method::PUT => reload(state).await,
         "/-/reload" => not_allowed("POST, PUT"),
         "/metrics" | "/" | "/-/healthy" | "/livez" | "/-/ready" | "/readyz" if !reads => not_allowed("GET, HEAD"),
-        "/metrics" => metrics(site, request.headers()),
-        "/" => answer(StatusCode::OK, HTML, landing::page(&site.status())),
+        "/metrics" => metrics(state, request.headers()),
+        "/" => answer(StatusCode::OK, HTML, state.read_status(landing::page)),
         "/-/healthy" | "/livez" => text(StatusCode::OK, "healthy"),
-        "/-/ready" | "/readyz" if site.is_ready() => text(StatusCode::OK, "ready"),
+        "/-/ready" | "/readyz" if state.is_ready() => text(StatusCode::OK, "ready"),
         "/-/ready" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: no check has been completed yet"),
         _ => text(StatusCode::NOT_FOUND, "not found; there are /metrics, /, /-/healthy, /-/ready and /-/reload"),
     };
@@ -36,16 +36,16 @@ pub async fn respond<B>(site: &Site, request: Request<B>) -> Response<Pieces> {
     response
 }
 
-fn metrics(site: &Site, headers: &HeaderMap) -> Response<Pieces> {
-    // In this order: whoever sees the account up finds its facts.
-    let own = site.metrics.own();
-    let page = site.page().followed_by(own);
-    let process = site.metrics.process();
+fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Segments> {
+    // In this order: a scrape that shows the account up also contains its users.
+    let own = state.metrics.own();
+    let page = state.page().followed_by(own);
+    let process = state.metrics.process();
     let accepted =
         headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let gzip = encoding::wants_gzip(&accepted);
-    let pieces = if gzip { page.gzip(&process) } else { page.plain(process) };
-    let mut response = Response::new(Pieces::from(pieces));
+    let segments = if gzip { page.gzip(&process) } else { page.plain(process) };
+    let mut response = Response::new(Segments::from(segments));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -55,9 +55,9 @@ fn metrics(site: &Site, headers: &HeaderMap) -> Response<Pieces> {
     response
 }
 
-async fn reload(site: &Site) -> Response<Pieces> {
+async fn reload(state: &AppState) -> Response<Segments> {
     let (reply, answer) = oneshot::channel();
-    if site.reload.send(reply).await.is_err() {
+    if state.reload.send(reply).await.is_err() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
     }
     match answer.await {
@@ -67,18 +67,18 @@ async fn reload(site: &Site) -> Response<Pieces> {
     }
 }
 
-fn not_allowed(allow: &'static str) -> Response<Pieces> {
+fn not_allowed(allow: &'static str) -> Response<Segments> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("method not allowed; use {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Pieces> {
+fn text(status: StatusCode, line: &str) -> Response<Segments> {
     answer(status, TEXT, format!("{line}\n"))
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Pieces> {
-    let mut response = Response::new(Pieces::from(body));
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Segments> {
+    let mut response = Response::new(Segments::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -93,18 +93,18 @@ mod tests {
     use std::time::Duration;
     use tokio::sync::mpsc;
 
-    fn site() -> Site {
+    fn state() -> AppState {
         let (reload, _) = mpsc::channel(1);
-        Site::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), reload)
+        AppState::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), reload)
     }
 
-    async fn ask(site: &Site, method: &str, path: &str) -> Response<Pieces> {
-        respond(site, Request::builder().method(method).uri(path).body(()).unwrap()).await
+    async fn ask(state: &AppState, method: &str, path: &str) -> Response<Segments> {
+        respond(state, Request::builder().method(method).uri(path).body(()).unwrap()).await
     }
 
     #[tokio::test]
     async fn every_route_answers_its_methods_and_no_other() {
-        let site = site();
+        let state = state();
         for (method, path, status) in [
             ("GET", "/metrics", 200),
             ("HEAD", "/metrics", 200),
@@ -121,7 +121,7 @@ mod tests {
             ("GET", "/metrics/", 404),
             ("POST", "/nowhere", 404),
         ] {
-            let response = ask(&site, method, path).await;
+            let response = ask(&state, method, path).await;
             assert_eq!(response.status(), status, "{method} {path}");
             assert_eq!(response.headers().contains_key(ALLOW), status == 405, "{method} {path}");
         }
@@ -129,21 +129,21 @@ mod tests {
 
     #[tokio::test]
     async fn ready_comes_with_the_first_success_and_stays() {
-        let site = site();
-        site.update(|s| s.last_success = Some(jiff::Timestamp::UNIX_EPOCH));
-        assert_eq!(ask(&site, "GET", "/readyz").await.status(), 200);
+        let state = state();
+        state.update(|s| s.account("1", |a| a.last_success = Some(jiff::Timestamp::UNIX_EPOCH)));
+        assert_eq!(ask(&state, "GET", "/readyz").await.status(), 200);
     }
 
     #[tokio::test]
-    async fn gzip_is_said_and_plain_is_the_default() {
-        let site = site();
+    async fn gzip_is_labelled_and_plain_is_the_default() {
+        let state = state();
         let request = Request::builder().uri("/metrics").header("accept-encoding", "gzip").body(()).unwrap();
-        let response = respond(&site, request).await;
+        let response = respond(&state, request).await;
         assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body[..2], [0x1f, 0x8b]);
 
-        let response = ask(&site, "GET", "/metrics").await;
+        let response = ask(&state, "GET", "/metrics").await;
         assert!(!response.headers().contains_key(CONTENT_ENCODING));
         assert_eq!(response.headers()[CONTENT_TYPE], EXPOSITION);
         let body = response.into_body().collect().await.unwrap().to_bytes();

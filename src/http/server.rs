@@ -1,7 +1,7 @@
 //! Accept loop, limits, shutdown.
 
 use super::connections::{Connections, Guard};
-use super::{Site, routes};
+use super::{AppState, routes};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -67,14 +67,19 @@ async fn bind(address: &str) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`, then finishes answers under way, for three seconds at most.
-pub async fn serve(listeners: Listeners, site: Arc<Site>, max_connections: usize, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listeners: Listeners,
+    state: Arc<AppState>,
+    max_connections: usize,
+    shutdown: impl Future<Output = ()>,
+) {
     let connections = Connections::new(max_connections);
     let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .0
         .into_iter()
         .map(|listener| {
-            tokio::spawn(accept(listener, Arc::clone(&site), Arc::clone(&connections), Arc::clone(&graceful)))
+            tokio::spawn(accept(listener, Arc::clone(&state), Arc::clone(&connections), Arc::clone(&graceful)))
         })
         .collect();
     shutdown.await;
@@ -91,14 +96,14 @@ pub async fn serve(listeners: Listeners, site: Arc<Site>, max_connections: usize
 
 async fn accept(
     listener: TcpListener,
-    site: Arc<Site>,
+    state: Arc<AppState>,
     connections: Arc<Connections>,
     graceful: Arc<GracefulShutdown>,
 ) {
     loop {
         match listener.accept().await {
             // Until there is room for this one, the next ones wait in the kernel's queue.
-            Ok((stream, _)) => connection(stream, Arc::clone(&site), connections.admit().await, &graceful),
+            Ok((stream, _)) => connection(stream, Arc::clone(&state), connections.admit().await, &graceful),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -107,17 +112,17 @@ async fn accept(
     }
 }
 
-fn connection(stream: TcpStream, site: Arc<Site>, guard: Guard, graceful: &GracefulShutdown) {
+fn connection(stream: TcpStream, state: Arc<AppState>, guard: Guard, graceful: &GracefulShutdown) {
     // Answers are written whole; waiting to fill a packet only delays the last one.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let client = guard.connection();
     let service = service_fn(move |request| {
-        let (site, client) = (Arc::clone(&site), Arc::clone(&client));
+        let (state, client) = (Arc::clone(&state), Arc::clone(&client));
         async move {
             client.busy();
-            let response = routes::respond(&site, request).await;
+            let response = routes::respond(&state, request).await;
             client.waiting();
             Ok::<_, Infallible>(response)
         }

@@ -1,0 +1,43 @@
+//! SIGTERM and SIGINT: the first one starts a graceful shutdown, the second one ends the process.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that end the process.
+#[must_use = "the signals keep their default action until they are installed and received"]
+pub(super) struct ShutdownSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl ShutdownSignals {
+    /// Takes over SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// When the system refuses to register a handler.
+    pub(super) fn install() -> std::io::Result<Self> {
+        Ok(ShutdownSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Returns at the first signal. From then on a second one ends the process.
+    pub(super) async fn first(&mut self) {
+        self.recv().await;
+        tracing::info!("stopping");
+        let mut second = match ShutdownSignals::install() {
+            Ok(second) => second,
+            Err(_) => return,
+        };
+        tokio::spawn(async move {
+            second.recv().await;
+            tracing::warn!("stopping at once");
+            #[expect(clippy::disallowed_methods, reason = "a second signal asks for an end without destructors")]
+            std::process::exit(130);
+        });
+    }
+}

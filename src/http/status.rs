@@ -1,0 +1,121 @@
+//! Status of the accounts' checks, for readiness and for the status page.
+
+use crate::model::Timestamp;
+use std::collections::BTreeMap;
+
+/// Status of every account, by account ID. An account whose ID is not known yet has a placeholder as its key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Status {
+    accounts: BTreeMap<String, AccountStatus>,
+    ready: bool,
+}
+
+/// Outcome of the latest check of one account, and the totals of its last good data.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AccountStatus {
+    /// Configured name; empty if there is none.
+    pub name: String,
+    /// End of the last successful check.
+    pub last_success: Option<Timestamp>,
+    /// Failure of the latest check; `None` if it succeeded or none has ended yet.
+    pub failure: Option<Failure>,
+    pub users: u64,
+    pub unknown_users: u64,
+    /// Violations by rule; `None` if the inventory lacks what the rule needs.
+    pub violations: Vec<(&'static str, Option<u64>)>,
+}
+
+/// A failed check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    pub at: Timestamp,
+    /// From the closed list of reasons: AWS's own text may hold names and identifiers and stays in the log.
+    pub reason: &'static str,
+}
+
+impl Status {
+    /// Adds the account unless it is there, and applies `change` to it.
+    pub fn account<T>(&mut self, account_id: &str, change: impl FnOnce(&mut AccountStatus) -> T) -> T {
+        if !self.accounts.contains_key(account_id) {
+            self.accounts.insert(account_id.to_owned(), AccountStatus::default());
+        }
+        let account = self.accounts.get_mut(account_id).expect("it was inserted above");
+        let result = change(account);
+        self.ready |= self.all_attempted();
+        result
+    }
+
+    /// Removes an account, for example the placeholder of one whose ID has become known.
+    pub fn remove(&mut self, account_id: &str) {
+        self.accounts.remove(account_id);
+    }
+
+    /// True once every account has had its first check and at least one check has succeeded, and true from then on:
+    /// the last good data stay available whatever fails later, and one denied account must not keep the others'
+    /// data from being scraped. With one account that is its first successful check.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// By account ID.
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (&str, &AccountStatus)> {
+        self.accounts.iter().map(|(id, account)| (id.as_str(), account))
+    }
+
+    fn all_attempted(&self) -> bool {
+        self.accounts.values().all(|a| a.last_success.is_some() || a.failure.is_some())
+            && self.accounts.values().any(|a| a.last_success.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn succeed(status: &mut Status, id: &str) {
+        status.account(id, |a| (a.last_success, a.failure) = (Some(AT), None));
+    }
+
+    fn fail(status: &mut Status, id: &str) {
+        status.account(id, |a| a.failure = Some(Failure { at: AT, reason: "access_denied" }));
+    }
+
+    #[test]
+    fn one_account_is_ready_from_its_first_success_on() {
+        let mut status = Status::default();
+        assert!(!status.is_ready(), "no account at all");
+        status.account("unknown", |_| ());
+        fail(&mut status, "unknown");
+        assert!(!status.is_ready());
+        status.remove("unknown");
+        succeed(&mut status, "1");
+        assert!(status.is_ready());
+        fail(&mut status, "1");
+        assert!(status.is_ready(), "the last good data stay");
+    }
+
+    #[test]
+    fn several_accounts_are_ready_after_a_check_each_and_a_success_at_all() {
+        let mut status = Status::default();
+        for id in ["1", "2", "3"] {
+            status.account(id, |_| ());
+        }
+        succeed(&mut status, "1");
+        fail(&mut status, "2");
+        assert!(!status.is_ready(), "the third has had no check");
+        fail(&mut status, "3");
+        assert!(status.is_ready());
+        status.account("4", |_| ());
+        assert!(status.is_ready(), "an account found later does not take readiness back");
+    }
+
+    #[test]
+    fn failures_alone_are_not_ready() {
+        let mut status = Status::default();
+        fail(&mut status, "1");
+        fail(&mut status, "2");
+        assert!(!status.is_ready());
+    }
+}
