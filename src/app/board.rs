@@ -109,7 +109,7 @@ fn notes(snapshot: &Snapshot) -> Vec<String> {
         match state {
             ExemptionState::Used => {}
             ExemptionState::Expired => notes.push(format!("the exemption of {:?} has expired", exemption.user)),
-            ExemptionState::Unmatched => notes.push(format!("the exemption of {:?} matches nobody", exemption.user)),
+            ExemptionState::Unmatched => notes.push(format!("the exemption of {:?} matches no user", exemption.user)),
         }
     }
     for (id, facts) in &snapshot.accounts {

@@ -1,13 +1,13 @@
-"""Runs what the documentation tells people to run.
+"""Runs the commands of the documentation.
 
-A code block that a test runs has a name, in a comment above it that no reader sees:
+A code block that a test runs has a name, in a comment above it that is not rendered:
 
-    <!-- run: review-cli -->        a bash or python block, run as it stands
+    <!-- run: review-cli -->        a bash or python block, run unchanged
     <!-- file: plan.py -->          a block that the page asks to save under this name
     <!-- text: textbook -->         text that a test reads
 
-A test says with `@executes(...)` which blocks it runs. A `runner` fails a test that did not run just these, and
-`executed` tells which blocks the tests of a module run, to be compared with those that there are.
+A test declares with `@executes(...)` which blocks it runs. A `runner` fails a test that did not run exactly these, and
+`executed` returns the blocks that the tests of a module run, for comparison with those of the page.
 """
 
 import contextlib
@@ -59,12 +59,12 @@ def blocks(*paths):
                     text.append(line + "\n")
             elif line.lstrip().startswith("```"):
                 fence = FENCE.match(line)
-                assert fence, f"{path}:{number}: a fence is at the start of its line, with a language and nothing else"
+                assert fence, f"{path}:{number}: a fence starts at the beginning of its line and has a language only"
                 language, start, text = fence[1], number, []
             elif match := NAME.match(line):
                 kind, name = match.groups()
             elif line:
-                assert name is None, f"{path}:{number}: the name {name} belongs to no block"
+                assert name is None, f"{path}:{number}: no block follows the name {name}"
         assert language is None, f"{path}: the block of line {start} does not end"
     return found
 
@@ -74,7 +74,7 @@ def named(kind, *paths):
     found = {}
     for block in blocks(*paths):
         if block.kind == kind:
-            assert block.name not in found, f"{block.where}: the name {block.name} is there twice"
+            assert block.name not in found, f"{block.where}: duplicate name {block.name}"
             found[block.name] = block
     return found
 
@@ -111,11 +111,11 @@ class Runner:
         self.environment["PATH"] = f"{commands}{os.pathsep}{self.environment['PATH']}"
 
     def save(self, name):
-        """Does what a page asks for: saves a block under its name."""
+        """Saves a block under its name, as the page asks for."""
         (self.directory / name).write_text(self.files[name].text, encoding="utf-8")
 
     def __call__(self, name, replace=None, env=None, fails=False):
-        """Runs a block; returns what it printed. `replace`: what a reader changes, each of which has to be there."""
+        """Runs a block and returns its output. `replace` holds the values that a reader changes; each must occur."""
         block, self.ran = self.blocks[name], self.ran | {name}
         text = block.text
         for old, new in (replace or {}).items():
@@ -131,17 +131,17 @@ class Runner:
             text=True,
             timeout=300,
         )
-        said = f"{block.where} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
-        assert (result.returncode != 0) == fails, said
+        output = f"{block.where} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert (result.returncode != 0) == fails, output
         return result.stderr if fails else result.stdout
 
 
 def runner(paths, directory, environment, function):
-    """For a fixture: a Runner that insists on the blocks which the test announces."""
+    """For a fixture: a Runner that requires exactly the blocks that the test declares."""
     run = Runner(paths, directory, environment)
     yield run
-    announced = set(getattr(function, "snippets", ()))
-    assert run.ran == announced, f"announced {announced}, ran {run.ran}"
+    declared = set(getattr(function, "snippets", ()))
+    assert run.ran == declared, f"declared {declared}, ran {run.ran}"
 
 
 def aws_environment(url):
@@ -157,7 +157,7 @@ class AgedMoto:
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 
     def __enter__(self):
-        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs a line per request
         self.server.start()
         self.url = "http://{}:{}".format(*self.server.get_host_and_port())
         self.iam = self.client("iam")
@@ -174,7 +174,7 @@ class AgedMoto:
         assert request(self.url + "/moto-api/reset", method="POST", data=b"").status == 200
 
     def key(self, user_name, created=0, used=None, status="Active"):
-        """Creates a key that was created, and used last, so many days ago; returns the API's answer."""
+        """Creates a key with the given ages of creation and last use, in days; returns the API's answer."""
         from moto.iam.models import AccessKeyLastUsed, iam_backends
 
         answer = self.iam.create_access_key(UserName=user_name)["AccessKey"]
@@ -189,13 +189,13 @@ class AgedMoto:
         return answer
 
     def statuses(self, user_name):
-        """The user's keys as AWS tells them: ID to status."""
+        """The user's keys as the API returns them: ID to status."""
         keys = self.iam.list_access_keys(UserName=user_name)["AccessKeyMetadata"]
         return {key["AccessKeyId"]: key["Status"] for key in keys}
 
 
 class FakeService:
-    """A service that moto does not have: remembers the requests, answers each with the same JSON."""
+    """A service that moto does not implement: records the requests, answers each with the same JSON."""
 
     def __init__(self, answer):
         self.requests = []
@@ -240,7 +240,7 @@ def account(aged_moto_server):
 
 
 def broken_links(*paths):
-    """Relative links of Markdown files that lead nowhere, anchors included."""
+    """Broken relative links of Markdown files, anchors included."""
 
     def anchors(path):
         text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -261,7 +261,7 @@ def broken_links(*paths):
 
 
 def bad_shell(*paths):
-    """What shellcheck says of the bash blocks."""
+    """The errors that shellcheck finds in the bash blocks."""
     complaints = []
     for block in blocks(*paths):
         if block.language == "bash":

@@ -1,4 +1,4 @@
-"""The runbooks: there is one for each alert, and every command on them does what the page says."""
+"""The runbooks: there is one for each alert, and every command in them has the documented effect."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ INDEX = RUNBOOKS / "README.md"
 PAGES = sorted(set(RUNBOOKS.glob("*.md")) - {HOW_TO, INDEX})
 ALL = [*PAGES, HOW_TO, INDEX]
 
-# What stands on the pages for a reader to replace.
+# Values in the pages that a reader replaces.
 KEEP, OTHER, USER = "AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE", "alice"
 
 
@@ -66,18 +66,18 @@ def test_the_index_lists_every_page_with_its_severity():
     assert all(name == file for name, file, _ in rows)
 
 
-def test_links_lead_somewhere():
+def test_links_resolve():
     assert broken_links(*ALL) == []
 
 
 def test_every_block_is_run_by_a_test():
     assert executed(sys.modules[__name__]) == sorted(named("run", *ALL))
     for block in blocks(*ALL):
-        assert block.language in ("bash", "python", "promql"), f"{block.where}: nobody tests a block in {block.language!r}"
+        assert block.language in ("bash", "python", "promql"), f"{block.where}: no test runs a block in {block.language!r}"
         assert (block.name is None) == (block.language == "promql"), f"{block.where}: no name, so no test runs it"
 
 
-def test_shellcheck_has_no_complaints():
+def test_shellcheck_finds_no_errors():
     assert bad_shell(*ALL) == []
 
 
@@ -91,12 +91,12 @@ def test_expressions_are_promql_about_metrics_that_exist():
         assert used <= documented, f"{block.where}: {used - documented}"
 
 
-# Expressions that find nothing where nothing is wrong with the exporter, and nobody asks AWS anything.
+# Expressions that return nothing for a healthy exporter that sends no requests to AWS.
 QUIET = ("increase(iam_key_exporter_check_failures_total", "iam_key_exporter_aws_request")
 
 
-def test_expressions_find_what_they_are_for(tmp_path, start_exporter, start_prometheus):
-    """On a real Prometheus that scrapes the demo, in which every rule is broken by somebody."""
+def test_expressions_return_what_they_are_for(tmp_path, start_exporter, start_prometheus):
+    """On a real Prometheus that scrapes the demo, in which every rule is violated by some user."""
     config = tmp_path / "config.yaml"
     config.write_text(EXEMPTION.format(expires="2999-12-31") + EXEMPTION.format(expires="2020-12-31").partition("\n")[2].replace("ci-*", "gone"))
     exporter = start_exporter(["--demo", f"--config.file={config}"]).wait_checked()
@@ -119,7 +119,7 @@ def test_the_page_about_failing_checks_explains_every_reason():
 
 
 @executes("account-cli")
-def test_the_account_is_told(run):
+def test_the_account_is_printed(run):
     assert run("account-cli") == ACCOUNT + "\n"
 
 
@@ -142,8 +142,8 @@ def test_review_shows_each_key_with_status_age_and_last_use(run, account):
 
 
 @executes("users-of-key-cli", "users-of-key-python")
-def test_cloudtrail_is_asked_for_the_key(run):
-    """moto has no LookupEvents: a server of our own answers as AWS documents it."""
+def test_cloudtrail_is_queried_for_the_key(run):
+    """moto has no LookupEvents: a fake server answers as AWS documents it."""
     details = {"sourceIPAddress": "203.0.113.7", "userAgent": "backup/1.0"}
     event = {"EventId": "1", "EventTime": 1795370400, "EventSource": "s3.amazonaws.com", "EventName": "ListBuckets", "CloudTrailEvent": json.dumps(details)}
     with FakeService({"Events": [event]}) as cloudtrail:
@@ -157,12 +157,12 @@ def test_cloudtrail_is_asked_for_the_key(run):
 
 
 @executes("try-cli", "try-python")
-def test_trying_a_key_shows_whose_it_is(run, account, tmp_path):
+def test_trying_a_key_shows_its_user(run, account, tmp_path):
     account.iam.create_user(UserName=USER)
     key = account.key(USER)
     profile = tmp_path / "credentials"
     profile.write_text(f"[application]\naws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n")
-    # Credentials in the environment would win over the profile in Python.
+    # Credentials in the environment would take precedence over the profile in Python.
     env = {"AWS_SHARED_CREDENTIALS_FILE": str(profile)}
     for block in ("try-cli", "try-python"):
         assert run(block, env=env) == f"arn:aws:iam::{ACCOUNT}:user/{USER}\n"
@@ -175,7 +175,7 @@ def test_trying_a_key_shows_whose_it_is(run, account, tmp_path):
 
 @pytest.fixture
 def two_keys(account):
-    """alice with two active keys, beside somebody with a name that begins like hers: (the key to keep, the other)."""
+    """alice with two active keys, and another user whose name has hers as a prefix: (the key to keep, the other)."""
     for name in (USER, USER + "-2"):
         account.iam.create_user(UserName=name)
         account.key(name)
@@ -191,13 +191,13 @@ def test_the_others_are_deactivated(run, account, two_keys):
         run(block, {KEEP: keep})
         assert account.statuses(USER) == {keep: "Active", other: "Inactive"}
         assert set(account.statuses(USER + "-2").values()) == {"Active"}
-        # Once more, to keep the one that is inactive now: both would be off.
+        # Again, keeping the key that is inactive now: both would be inactive.
         assert f"{other} is not an active key of {USER}: nothing changed" in run(block, {KEEP: other}, fails=True)
         assert account.statuses(USER) == {keep: "Active", other: "Inactive"}
 
 
 @executes("deactivate-cli", "deactivate-python")
-def test_a_key_of_somebody_else_is_not_kept(run, account, two_keys):
+def test_a_key_of_another_user_is_not_kept(run, account, two_keys):
     strange = next(iter(account.statuses(USER + "-2")))
     for block in ("deactivate-cli", "deactivate-python"):
         for wrong in (strange, two_keys[0][:-1], "AKIA"):
@@ -206,7 +206,7 @@ def test_a_key_of_somebody_else_is_not_kept(run, account, two_keys):
 
 
 @executes("verify-cli", "verify-python")
-def test_verify_tells_one_from_two(run, account, two_keys):
+def test_verify_distinguishes_one_key_from_two(run, account, two_keys):
     assert run("verify-cli") == "2\n"
     assert f"{USER} has 2 active keys" in run("verify-python", fails=True)
     account.iam.update_access_key(UserName=USER, AccessKeyId=two_keys[1], Status="Inactive")
@@ -215,7 +215,7 @@ def test_verify_tells_one_from_two(run, account, two_keys):
 
 
 @executes("verify-exporter", "multiple-review")
-def test_the_exporter_tells_one_from_two(run, account, two_keys):
+def test_the_exporter_distinguishes_one_key_from_two(run, account, two_keys):
     run("verify-exporter", fails=True)
     review = run("multiple-review")
     assert re.search(r"keep key \d, deactivate key \d", review) and all(key in review for key in two_keys)
@@ -250,8 +250,8 @@ def test_only_inactive_keys_are_deleted(run, account):
 
 
 @pytest.fixture
-def everybody(account):
-    """Users of every kind. Returns, of those in breach, the key to keep and the others."""
+def violating(account):
+    """Creates users of every kind. Returns, for those in violation, the key to keep and the others."""
 
     def user(name, *keys):
         account.iam.create_user(UserName=name)
@@ -260,7 +260,7 @@ def everybody(account):
     user("none")
     user("one", dict(created=200, used=1))
     user("one-active", dict(created=200, used=1), dict(created=10, status="Inactive"))
-    breach = {
+    return {
         # used last
         "bob": user("bob", dict(created=50, used=20), dict(created=60, used=1))[::-1],
         # used, before never used
@@ -272,7 +272,6 @@ def everybody(account):
         # both older than 90 days: used last
         "old": user("old", dict(created=300, used=2), dict(created=200, used=100)),
     }
-    return breach
 
 
 def all_statuses(moto):
@@ -280,14 +279,14 @@ def all_statuses(moto):
     return {user["UserName"]: moto.statuses(user["UserName"]) for page in pages for user in page["Users"]}
 
 
-def after(before, breach):
-    """What should become of the statuses."""
-    off = {key for _, *others in breach.values() for key in others}
+def after(before, violating):
+    """The expected statuses after the plan was applied."""
+    off = {key for _, *others in violating.values() for key in others}
     return {user: {key: "Inactive" if key in off else status for key, status in keys.items()} for user, keys in before.items()}
 
 
 @executes("all-plan-cli", "all-apply-cli", "all-undo-cli")
-def test_all_users_with_the_cli(run, account, everybody, tmp_path):
+def test_all_users_with_the_cli(run, account, violating, tmp_path):
     before = all_statuses(account)
     printed = run("all-plan-cli")
     assert all_statuses(account) == before, "a plan changes nothing"
@@ -297,24 +296,24 @@ def test_all_users_with_the_cli(run, account, everybody, tmp_path):
         assert re.match(r"\d{4}-", created) and re.match(r"\d{4}-|-$", used)
         assert (action == "keep") == (user not in plan), "the key to keep comes first"
         plan.setdefault(user, []).append(key)
-    assert plan == everybody
+    assert plan == violating
     run("all-apply-cli")
-    assert all_statuses(account) == after(before, everybody)
+    assert all_statuses(account) == after(before, violating)
     run("all-undo-cli")
     assert all_statuses(account) == before
-    # A person knows better: bob keeps the other key, and old is left alone.
+    # A person corrects the plan: bob keeps the other key, and old is removed.
     swapped = {"keep": "deactivate", "deactivate": "keep"}
     corrected = [[swapped[row[0]], *row[1:]] if row[1] == "bob" else row for row in rows if row[1] != "old"]
     (tmp_path / "plan.tsv").write_text("".join("\t".join(row) + "\n" for row in corrected))
-    assert "old" not in run("all-plan-cli"), "it does not overwrite a plan: that one undoes"
+    assert "old" not in run("all-plan-cli"), "it does not overwrite a plan, which is needed to undo"
     run("all-apply-cli")
-    del everybody["old"]
-    everybody["bob"].reverse()
-    assert all_statuses(account) == after(before, everybody)
+    del violating["old"]
+    violating["bob"].reverse()
+    assert all_statuses(account) == after(before, violating)
 
 
 @executes("all-plan-python", "all-apply-python", "all-undo-python")
-def test_all_users_with_python(run, account, everybody, tmp_path):
+def test_all_users_with_python(run, account, violating, tmp_path):
     run.save("one_active_key.py")
     before = all_statuses(account)
     run("all-plan-python")
@@ -326,16 +325,16 @@ def test_all_users_with_python(run, account, everybody, tmp_path):
     for row in rows:
         assert (row["action"] == "keep") == (row["user_name"] not in plan), "the key to keep comes first"
         plan.setdefault(row["user_name"], []).append(row["key"])
-    assert plan == everybody
+    assert plan == violating
     run("all-apply-python")
-    assert all_statuses(account) == after(before, everybody)
+    assert all_statuses(account) == after(before, violating)
     run("all-undo-python")
     assert all_statuses(account) == before
-    # The key to keep was deactivated after the plan was made: its user is left out.
-    account.iam.update_access_key(UserName="bob", AccessKeyId=everybody["bob"][0], Status="Inactive")
+    # The key to keep was deactivated after the plan was created: its user is skipped.
+    account.iam.update_access_key(UserName="bob", AccessKeyId=violating["bob"][0], Status="Inactive")
     run("all-apply-python")
-    assert account.statuses("bob") == {everybody["bob"][0]: "Inactive", everybody["bob"][1]: "Active"}
-    assert account.statuses("bobby") == {everybody["bobby"][0]: "Active", everybody["bobby"][1]: "Inactive"}
+    assert account.statuses("bob") == {violating["bob"][0]: "Inactive", violating["bob"][1]: "Active"}
+    assert account.statuses("bobby") == {violating["bobby"][0]: "Active", violating["bobby"][1]: "Inactive"}
 
 
 def test_the_script_explains_itself(account, tmp_path, request):
@@ -348,7 +347,7 @@ def test_the_script_explains_itself(account, tmp_path, request):
     assert result.returncode == 1 and "plan|apply|undo FILE" in result.stderr
 
 
-# --- the alerts' own pages ------------------------------------------------------------------------------------------
+# --- the pages of the alerts ----------------------------------------------------------------------------------------
 
 
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
@@ -365,7 +364,7 @@ def test_tags_groups_and_policies_of_a_user(run, account):
 
 
 @executes("rotate-create-cli", "rotate-create-python")
-def test_a_new_key_goes_into_a_file_that_nobody_else_reads(run, account, tmp_path):
+def test_a_new_key_is_written_to_a_private_file(run, account, tmp_path):
     account.iam.create_user(UserName=USER)
     file = tmp_path / "new-access-key.json"
     for block in ("rotate-create-cli", "rotate-create-python"):
@@ -373,7 +372,7 @@ def test_a_new_key_goes_into_a_file_that_nobody_else_reads(run, account, tmp_pat
         key = json.loads(file.read_text())["AccessKey"]
         assert account.statuses(USER) == {key["AccessKeyId"]: "Active"} and key["SecretAccessKey"]
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        # It overwrites no secret, and makes no key whose secret would be lost.
+        # It overwrites no secret, and creates no key whose secret would be lost.
         run(block, fails=True)
         assert json.loads(file.read_text())["AccessKey"] == key and len(account.statuses(USER)) == 1
         file.unlink()
@@ -392,7 +391,7 @@ def test_an_unused_key_is_deactivated(run, account):
 
 
 @executes("root-summary", "dropped-count", "vanished-identity", "failing-identity", "stale-report")
-def test_what_aws_says_of_the_account(run, account):
+def test_commands_about_the_account(run, account):
     for name in ("a", "b", "c"):
         account.iam.create_user(UserName=name)
     assert run("root-summary") == "0\n"
@@ -403,7 +402,7 @@ def test_what_aws_says_of_the_account(run, account):
 
 
 @executes("unnamed-check", "nothing-checked", "failing-check", "failing-by-hand", "unknown-check", "unknown-by-hand")
-def test_a_check_by_hand_names_the_users_in_breach(run, account, two_keys, tmp_path):
+def test_a_manual_check_names_the_users_in_violation(run, account, two_keys, tmp_path):
     for block in ("unnamed-check", "nothing-checked", "failing-check"):
         run(block, fails=True)
     assert "exit code 1" in run("failing-by-hand")
@@ -421,7 +420,7 @@ def test_a_check_by_hand_names_the_users_in_breach(run, account, two_keys, tmp_p
 
 
 @executes("unmatched-user")
-def test_a_user_without_a_breach_has_nothing_to_be_exempt_from(run, account, two_keys):
+def test_a_user_is_shown_with_its_arn_and_status(run, account, two_keys):
     arn = f"arn:aws:iam::{ACCOUNT}:user/{USER}\n"
     account.iam.update_access_key(UserName=USER, AccessKeyId=two_keys[1], Status="Inactive")
     assert run("unmatched-user").startswith(arn) and "1 compliant" in run("unmatched-user")
@@ -436,7 +435,7 @@ EXEMPTION = """exemptions:
 
 
 @executes("exemption-verify", "expired-exemptions", "down-config", "reload-verify")
-def test_verify_config_shows_what_holds_and_what_is_wrong(run, tmp_path):
+def test_verify_config_shows_exemptions_and_errors(run, tmp_path):
     config = tmp_path / "config.yaml"
     here = {CONFIG: str(config)}
     config.write_text(EXEMPTION.format(expires="2999-12-31"))
@@ -450,7 +449,7 @@ def test_verify_config_shows_what_holds_and_what_is_wrong(run, tmp_path):
 
 
 @executes("down-health", "absent-metrics", "reload")
-def test_asking_a_running_exporter(run, tmp_path):
+def test_requests_to_a_running_exporter(run, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(EXEMPTION.format(expires="2999-12-31"))
     with Exporter(["--demo", f"--config.file={config}"]) as exporter:
