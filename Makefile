@@ -1,11 +1,14 @@
 .DEFAULT_GOAL := help
-.PHONY: help test check tools demo bench dist chart dashboards fmt clean
+.PHONY: help test test-deploy check tools demo bench dist chart dashboards fmt clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## Everything that CI checks; installs the test tools first
+test: ## Everything that CI checks; installs what it needs first
 	@scripts/test
+
+test-deploy: ## Only the tests that boot a machine and run containers, as root
+	@scripts/test --deploy
 
 check: ## The fast part: formatting, lints, unit tests
 	@scripts/test --fast

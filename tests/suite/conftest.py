@@ -34,6 +34,14 @@ def pytest_configure():
     os.environ.update(harness.DUMMY_AWS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks what needs a machine or an image, before `-m` selects."""
+    for item in items:
+        if {"machine", "image"} & set(item.fixturenames):
+            item.add_marker("deploy")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Shows the logs of the programs that ran during a failed test."""

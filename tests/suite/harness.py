@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gzip
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -105,11 +106,19 @@ def path_without(directory, *commands):
 # --- waiting, ports, HTTP -----------------------------------------------------------------------------------------
 
 
+# Below the ports that the kernel gives to clients, each once, and from a start that differs between processes: two test
+# runs, or two workers of one, do not get the same port between its choice here and its use by a server.
+_PORTS = itertools.cycle(range(20000, 32000))
+for _ in range(os.getpid() * 37 % 12000):
+    next(_PORTS)
+
+
 def free_port():
-    """A TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of the loopback address on which no server listens."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(predicate, timeout=PATIENCE, what=None):

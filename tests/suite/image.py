@@ -35,7 +35,7 @@ class Buildah:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.command = [*as_root(), need("buildah", "buildah"), "--root", str(self.directory / "store"), "--runroot", str(self.directory / "run")]
+        self.command = [*as_root(), need("buildah"), "--root", str(self.directory / "store"), "--runroot", str(self.directory / "run")]
         self.command += ["--storage-driver", "vfs"]
 
     def __call__(self, *arguments):
@@ -117,8 +117,8 @@ class Container:
         Container.count += 1
         self.name = f"iam-key-exporter-test-{os.getpid()}-{Container.count}"
         self.bundle = pathlib.Path(tempfile.mkdtemp(prefix="container-"))
-        self.runc = [*as_root(), need("runc", "runc"), "--root", str(self.bundle / "state")]
-        output(need("runc", "runc"), "spec", "--bundle", self.bundle)
+        self.runc = [*as_root(), need("runc"), "--root", str(self.bundle / "state")]
+        output(need("runc"), "spec", "--bundle", self.bundle)
         file = self.bundle / "config.json"
         spec = json.loads(file.read_text())
         user, group = map(int, image.config["User"].split(":"))

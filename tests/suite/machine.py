@@ -25,17 +25,11 @@ def as_root():
     raise AssertionError("this test has to become root: run it as root, or where sudo asks for no password")
 
 
-def need(command, package):
-    """Path of a program of this system. CI installs what is missing; on a person's computer that is the person's choice."""
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    if found := shutil.which(command, path=path):
+def need(command):
+    """Path of a program of this system."""
+    if found := shutil.which(command, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])):
         return found
-    if os.environ.get("CI") and shutil.which("apt-get"):
-        install = f"apt-get -qq update && apt-get install -qq --yes --no-install-recommends {package}"
-        subprocess.run([*as_root(), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", install], check=True)
-        if found := shutil.which(command, path=path):
-            return found
-    raise AssertionError(f"'{command}' is missing, and this test needs it: apt-get install {package}")
+    raise AssertionError(f"'{command}' is missing: run scripts/prerequisites")
 
 
 # The layer is above all of this system's files, except for those that only make sense for its own process 1. Nothing that
@@ -101,7 +95,7 @@ class Machine:
         self.process = self.pid = None
 
     def __enter__(self):
-        need("/lib/systemd/systemd", "systemd")
+        need("/lib/systemd/systemd")
         self.base = tempfile.mkdtemp(prefix="machine-")
         self.log = pathlib.Path(self.base + ".log")
         variables = {"BASE": self.base, "CHECKOUT": str(ROOT), "PACKAGES": " ".join(self.packages), "container": "lxc"}

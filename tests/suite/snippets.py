@@ -114,8 +114,11 @@ class Runner:
         """Saves a block under its name, as the page asks for."""
         (self.directory / name).write_text(self.files[name].text, encoding="utf-8")
 
-    def __call__(self, name, replace=None, env=None, fails=False):
-        """Runs a block and returns its output. `replace` holds the values that a reader changes; each must occur."""
+    def __call__(self, name, replace=None, env=None, fails=False, code=None):
+        """Runs a block and returns its output. `replace` holds the values that a reader changes; each must occur.
+
+        With `fails` the block must fail, and its standard error is returned. `code` is the expected exit code.
+        """
         block, self.ran = self.blocks[name], self.ran | {name}
         text = block.text
         for old, new in (replace or {}).items():
@@ -132,7 +135,10 @@ class Runner:
             timeout=300,
         )
         output = f"{block.where} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
-        assert (result.returncode != 0) == fails, output
+        if code is not None:
+            assert result.returncode == code, output
+        else:
+            assert (result.returncode != 0) == fails, output
         return result.stderr if fails else result.stdout
 
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 import snippets
-from harness import ROOT, TOOLS, Samples, exporter_binary, wait_until
-from machine import Machine
+from harness import ROOT, exporter_binary
 
 README = ROOT / "README.md"
 TRY = ROOT / "docs" / "try.md"
@@ -229,55 +228,32 @@ def test_shell_in_the_pages_without_tests_of_their_own_is_sound():
 # --- docs/try.md, run ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def machine():
-    with Machine() as machine:
-        files = snippets.named("file", TRY)
-        machine.run(f"mkdir /root/work; cp {exporter_binary()} /usr/local/bin/iam-key-exporter; ln -sf {TOOLS.bin('aws')} /usr/local/bin/aws")
-        for name in files:
-            machine.run(f"cat >/root/work/{name} <<'END-OF-FILE'\n{files[name].text}END-OF-FILE\n")
-        machine.run(
-            "systemd-run --quiet --unit=demo iam-key-exporter serve --demo\n"
-            f"systemd-run --quiet --unit=moto --setenv=PATH {TOOLS.bin('moto_server')} --port 5000"
-        )
-        wait_until(lambda: machine.run("curl --silent --fail http://127.0.0.1:5000/moto-api/", check=False).returncode == 0, what="moto")
-        wait_until(lambda: machine.get(19674, "/-/ready"), what="the demo")
-        yield machine
-
-
 @pytest.fixture
-def follow(machine, request):
+def follow(tmp_path, request):
     """Runs a block of the page; each test announces its blocks."""
-    blocks, ran = snippets.named("run", TRY), set()
-
-    def follow(name, **options):
-        ran.add(name)
-        return machine.run(f"cd /root/work\n{blocks[name].text}", **options)
-
-    yield follow
-    assert ran == set(request.function.snippets)
+    yield from snippets.runner([TRY], tmp_path, {}, request.function)
 
 
 @snippets.executes("numbers", "table")
-def test_the_built_in_account(machine, follow):
-    numbers = follow("numbers").stdout
+def test_the_built_in_account(follow, start_exporter):
+    exporter = start_exporter(["--demo"]).wait_checked()
+    numbers = follow("numbers", {"localhost:19674": f"127.0.0.1:{exporter.port}"})
     assert 'status="violation"' in numbers and 'user_name="mallory"' in numbers
-    table = follow("table", check=False)
-    assert table.returncode == 3 and "mallory" in table.stdout
-    users = Samples.parse(machine.get(19674)).select("aws_iam_users")
+    users = exporter.metrics().select("aws_iam_users")
     assert sum(value for _, value in users) == 13, "the page says thirteen"
     assert {labels["status"] for labels, value in users if value} >= {"compliant", "violation", "exempt", "unknown"}
+    # The page says that one user cannot be read.
+    assert "mallory" in follow("table", code=3)
 
 
 @snippets.executes("report", "inventory", "moto")
-def test_accounts_without_aws(machine, follow):
-    assert "bob" in follow("inventory").stdout
-    assert "bobby" not in follow("inventory").stdout
-    moto = follow("moto").stdout
-    assert "bob" in moto and "multiple_active_keys" in moto
-    given = {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "AWS_DEFAULT_REGION": "us-east-1"}
-    given |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    assert "bob" in follow("report", environment=given).stdout
+def test_accounts_without_aws(follow, moto):
+    follow.save("inventory.json")
+    inventory = follow("inventory")
+    assert "bob" in inventory and "bobby" not in inventory
+    printed = follow("moto", {"http://127.0.0.1:5000": moto.url})
+    assert "bob" in printed and "multiple_active_keys" in printed
+    assert "bob" in follow("report", env=moto.env)
 
 
 def test_every_command_of_the_page_is_run_or_there_is_a_reason():

@@ -162,7 +162,7 @@ class Authority:
         key, request_file, leaf_key, leaf = (directory / name for name in ("ca.key", "leaf.csr", "leaf.key", "leaf.pem"))
 
         def openssl(*arguments):
-            subprocess.run([need("openssl", "openssl"), *map(str, arguments)], check=True, capture_output=True)
+            subprocess.run([need("openssl"), *map(str, arguments)], check=True, capture_output=True)
 
         new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
         openssl(*new, "-x509", "-days", 2, "-subj", "/CN=Test authority", "-keyout", key, "-out", self.certificate)

@@ -1,20 +1,20 @@
-"""`make test` itself: it cannot pass when a part of it fails, and its last line counts the tests.
+"""`make test` itself: it cannot pass when a part of it fails, no failure hides another, and its last line counts.
 
 scripts/test runs in an empty checkout with stand-ins for cargo and the tools, each of which can be told to fail.
 """
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from harness import ROOT, path_without, wait_until
+from harness import ROOT, wait_until
 
 CARGO = """#!/bin/sh
 echo "cargo $*" >>"$CALLS"
-[ "$FAIL $1" != "cargo-fmt-while-tools-run fmt" ] || { until [ -s child ]; do sleep 0.01; done; exit 1; }
 case "$FAIL" in
   cargo-"$1") echo "cargo: $1 went wrong"; echo "test result: FAILED. 2 passed; 1 failed; 0 ignored"; exit 101 ;;
 esac
@@ -30,8 +30,14 @@ TOOLS = """#!/bin/sh
 [ "$1" = --bin ] && echo "$PWD/bin" && exit
 echo "tools $*" >>"$CALLS"
 [ "$FAIL" != tools ] || { echo "no network"; exit 1; }
-[ "$FAIL" != cargo-fmt-while-tools-run ] || { sleep 600 & echo $! >child; wait; }
+[ "$FAIL $#" != "some-tools 0" ] || { echo "one of them"; exit 1; }
+[ "$FAIL $#" != "interrupted 0" ] || { sleep 600 & echo $! >child; wait; }
 echo "tools: ready: $PWD/bin"
+"""
+
+PREREQUISITES = """#!/bin/sh
+echo "prerequisites $*" >>"$CALLS"
+[ "$FAIL" != prerequisites ] || { echo "buildah is missing"; exit 1; }
 """
 
 DENY = """#!/bin/sh
@@ -40,8 +46,12 @@ echo "deny" >>"$CALLS"
 """
 
 PYTEST = """#!/bin/sh
-echo "pytest $* with $IAM_KEY_EXPORTER_BIN" >>"$CALLS"
-[ "$FAIL" != pytest ] || { echo "=== 2 failed, 8 passed, 1 error in 65.00s (0:01:05) ==="; exit 1; }
+echo "pytest $* with ${IAM_KEY_EXPORTER_BIN-nothing}" >>"$CALLS"
+case "$FAIL $*" in
+  "pytest "*"not deploy"*) echo "=== 2 failed, 8 passed, 1 error in 65.00s (0:01:05) ==="; exit 1 ;;
+  "static "*"-m static") echo "=== 1 failed, 9 passed in 65.00s (0:01:05) ==="; exit 1 ;;
+  "crash "*"-m deploy"*) echo "segmentation fault"; exit 139 ;;
+esac
 echo "=== 10 passed in 1.23s ==="
 """
 
@@ -51,6 +61,7 @@ def checkout(tmp_path):
     for name, text in (
         ("path/cargo", CARGO),
         ("scripts/tools", TOOLS),
+        ("scripts/prerequisites", PREREQUISITES),
         ("scripts/deny", DENY),
         ("bin/pytest", PYTEST),
     ):
@@ -62,77 +73,111 @@ def checkout(tmp_path):
     return tmp_path
 
 
+def environment(checkout, fail=""):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARGO", "IAM_KEY_EXPORTER"))}
+    return kept | {"PATH": f"{checkout / 'path'}:{os.environ['PATH']}", "CALLS": str(checkout / "calls"), "FAIL": fail}
+
+
 def run(checkout, *arguments, fail=""):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CARGO")}
-    environment |= {
-        "PATH": f"{checkout / 'path'}:{os.environ['PATH']}",
-        "CALLS": str(checkout / "calls"),
-        "FAIL": fail,
-    }
-    result = subprocess.run(
-        [checkout / "scripts" / "test", *arguments], capture_output=True, text=True, env=environment, timeout=60
-    )
+    command = [checkout / "scripts" / "test", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(checkout, fail), timeout=60)
     calls = (checkout / "calls").read_text().splitlines()
     return result, calls
 
 
-def test_everything_runs_and_is_counted(checkout):
+def table(result):
+    """The closing lines: what became of each step."""
+    lines = result.stdout.partition("\n==> steps")[2].splitlines()
+    rows = [re.fullmatch(r" *(\d+|-) s  (.*?)  +(.+)", line) for line in lines]
+    return {row[2]: row[3] for row in rows if row}
+
+
+CLIPPY = "cargo clippy --all-targets --locked -- -D warnings"
+
+
+def test_everything_runs_cheap_steps_first_and_is_counted(checkout):
     result, calls = run(checkout)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.splitlines()[-1] == "17 passed, 0 failed"
-    assert sorted(calls) == sorted(
-        [
-            "tools ",
-            "cargo fmt --check",
-            "cargo clippy --all-targets --locked -- -D warnings",
-            "cargo doc --locked --no-deps",
-            "cargo test --locked --no-run",
-            "cargo build --release --locked",
-            "deny",
-            "cargo test --locked --no-fail-fast",
-            f"pytest tests/suite with {checkout}/target/release/iam-key-exporter",
-        ]
-    )
+    assert result.stdout.splitlines()[-1] == "37 passed, 0 failed"
+    binary = f"{checkout}/target/release/iam-key-exporter"
+    foreground = [
+        "prerequisites ",
+        "cargo fetch --locked",
+        "cargo fmt --check",
+        "tools python actionlint",
+        "pytest tests/suite/test_repository.py tests/suite/test_workflows.py -m static with nothing",
+        CLIPPY,
+        "cargo doc --locked --no-deps",
+        "cargo test --locked --no-run",
+        "cargo test --locked --no-fail-fast",
+        "deny",
+        f"pytest tests/suite -m not static and not deploy -n 2 --dist loadfile --durations=10 with {binary}",
+        f"pytest tests/suite -m deploy --durations=10 with {binary}",
+    ]
+    assert [call for call in calls if call in foreground] == foreground
+    assert sorted(set(calls) - set(foreground)) == ["cargo build --release --locked", "tools "]
 
 
-def test_the_closing_lines_of_the_test_runners_are_repeated_at_the_end(checkout):
-    lines = run(checkout)[0].stdout.splitlines()[-4:]
-    assert lines[0].startswith("test result: ok. 3 passed")
-    assert lines[2] == "=== 10 passed in 1.23s ==="
+def test_the_closing_lines_name_every_step_and_its_time(checkout):
+    result, _ = run(checkout)
+    steps = table(result)
+    assert steps["Rust tests"] == "ok, 7 passed, 0 failed"
+    assert steps["suite"] == "ok, 10 passed, 0 failed"
+    assert steps["formatting"] == "ok"
+    assert len(steps) == 14
+    assert re.search(r"^ *\d+ s  in all$", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "fail, step, last",
+    "fail, step, others, last",
     [
-        ("cargo-fmt", "formatting", "2 passed, 1 failed"),
-        ("cargo-clippy", "lints", "2 passed, 1 failed"),
-        ("cargo-doc", "documentation of the code", "2 passed, 1 failed"),
-        ("cargo-build", "release", "0 passed, 0 failed"),
-        ("tools", "tools", "0 passed, 0 failed"),
-        ("deny", "dependencies", "0 passed, 0 failed"),
-        ("cargo-test", "compiling the tests", "2 passed, 1 failed"),
-        ("pytest", "suite", "15 passed, 3 failed"),
+        ("cargo-fmt", "formatting", [], "39 passed, 1 failed"),
+        ("static", "static checks", [], "36 passed, 1 failed"),
+        ("cargo-clippy", "lints", [], "39 passed, 1 failed"),
+        ("cargo-doc", "documentation of the code", [], "39 passed, 1 failed"),
+        ("cargo-test", "compiling the tests", ["Rust tests"], "32 passed, 2 failed"),
+        ("cargo-build", "release", ["suite", "deployment"], "19 passed, 3 failed"),
+        ("some-tools", "tools", ["dependencies", "suite", "deployment"], "17 passed, 4 failed"),
+        ("deny", "dependencies", [], "37 passed, 1 failed"),
+        ("pytest", "suite", [], "35 passed, 3 failed"),
+        ("crash", "deployment", [], "27 passed, 1 failed"),
     ],
 )
-def test_a_step_that_fails_fails_the_whole(checkout, fail, step, last):
-    result, calls = run(checkout, fail=fail)
-    assert result.returncode != 0
-    assert f"==> FAILED: {step}" in result.stdout
+def test_a_step_that_fails_fails_the_whole_and_hides_no_other(checkout, fail, step, others, last):
+    result, _ = run(checkout, fail=fail)
+    assert result.returncode == 1
+    assert f"==> FAILED: {step}\n" in result.stdout
+    steps = table(result)
+    assert steps[step].startswith("FAILED")
+    for other in others:
+        assert re.match(r"not run \(needs: .+\), 0 passed, 1 failed$", steps[other]), steps
+    assert all(state.startswith("ok") for name, state in steps.items() if name not in [step, *others]), steps
     assert result.stdout.splitlines()[-1] == last
-    assert fail == "pytest" or not any(call.startswith("pytest") for call in calls)
+
+
+def test_nothing_is_compiled_if_a_prerequisite_is_missing(checkout):
+    result, calls = run(checkout, fail="prerequisites")
+    assert result.returncode == 1
+    assert calls == ["prerequisites "]
+    assert "buildah is missing" in result.stdout
+    assert result.stdout.splitlines()[-1] == "0 passed, 14 failed"
 
 
 def test_tools_that_cannot_be_installed_are_shown(checkout):
-    result, _ = run(checkout, fail="tools")
-    assert "no network" in result.stdout
+    result, _ = run(checkout, fail="some-tools")
+    assert "one of them" in result.stdout
 
 
-def test_nothing_goes_on_in_the_background_after_a_failure(checkout):
-    result, _ = run(checkout, fail="cargo-fmt-while-tools-run")
-    assert result.returncode != 0
-    assert "==> FAILED: formatting" in result.stdout
-    child = int((checkout / "child").read_text())
-    wait_until(lambda: not running(child), what="the end of what the tools had started")
+def test_an_interrupted_run_fails_and_leaves_nothing_in_the_background(checkout):
+    process = subprocess.Popen([checkout / "scripts" / "test"], stdout=subprocess.PIPE, text=True, env=environment(checkout, "interrupted"))
+    child = checkout / "child"
+    wait_until(lambda: child.exists() and child.read_text().strip(), what="the tools")
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert re.search(r"- s  tools +interrupted", output), output
+    assert re.fullmatch(r"\d+ passed, [1-9]\d* failed", output.splitlines()[-1])
+    wait_until(lambda: not running(int(child.read_text())), what="the end of what the tools had started")
 
 
 def running(pid):
@@ -146,30 +191,50 @@ def running(pid):
 def test_the_fast_part_needs_no_tools(checkout):
     result, calls = run(checkout, "--fast")
     assert result.returncode == 0
-    assert calls == [
-        "cargo fmt --check",
-        "cargo clippy --all-targets --locked -- -D warnings",
-        "cargo test --locked --lib",
-    ]
+    assert calls == ["prerequisites --fast", "cargo fmt --check", CLIPPY, "cargo test --locked --lib"]
     assert result.stdout.splitlines()[-1] == "7 passed, 0 failed"
 
 
-def test_without_cargo_it_says_how_to_get_it(checkout, tmp_path):
-    (checkout / "path" / "cargo").unlink()
-    environment = {"PATH": path_without(checkout / "path", "cargo"), "HOME": str(tmp_path)}
-    result = subprocess.run([checkout / "scripts" / "test"], capture_output=True, text=True, env=environment, timeout=60)
-    assert result.returncode == 1
-    assert "cargo is missing: install Rust" in result.stderr
+def test_the_deployment_tests_run_alone(checkout):
+    result, calls = run(checkout, "--deploy")
+    assert result.returncode == 0
+    assert calls[1:3] == ["tools prometheus python", "cargo build --release --locked"]
+    assert calls[3].startswith("pytest tests/suite -m deploy with ")
+    assert result.stdout.splitlines()[-1] == "10 passed, 0 failed"
 
 
-@pytest.mark.parametrize("command", [["bash", ".ci/run"], ["make", "test"]])
-def test_ci_and_make_run_it(checkout, command):
+@pytest.mark.parametrize("target, arguments", [("test", ""), ("check", "--fast"), ("test-deploy", "--deploy")])
+def test_make_runs_it(checkout, target, arguments):
+    shutil.copy2(ROOT / "Makefile", checkout / "Makefile")
+    (checkout / "scripts" / "test").write_text('#!/bin/sh\necho "this one $*"\n')
+    result = subprocess.run(["make", target], cwd=checkout, capture_output=True, text=True, timeout=60, env=without_make())
+    assert (result.returncode, result.stdout) == (0, f"this one {arguments}\n"), result.stderr
+
+
+def without_make():
+    """Under `make test` this make would be one within another, and say so."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
+def test_ci_gives_it_a_cargo_home_that_holds_the_registrys_configuration_and_no_crate(checkout, tmp_path):
     (checkout / ".ci").mkdir()
     shutil.copy2(ROOT / ".ci" / "run", checkout / ".ci" / "run")
     shutil.copy2(ROOT / "Makefile", checkout / "Makefile")
-    (checkout / "scripts" / "test").write_text("#!/bin/sh\necho this one\n")
-    # Under `make test` this make would be one within another, and say so.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, env=environment)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "this one\n"
+    (checkout / "scripts" / "test").write_text('#!/bin/sh\ncd "$CARGO_HOME" && ls && cat config.toml && command -v cargo; exit 3\n')
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy2(checkout / "path" / "cargo", home / "bin" / "cargo")
+    (home / "registry" / "cache").mkdir(parents=True)
+    (home / "config.toml").write_text("# a mirror\n")
+    environment = without_make() | {"CARGO_HOME": str(home)}
+    result = subprocess.run(["bash", ".ci/run"], cwd=checkout, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.stdout == f"bin\nconfig.toml\n# a mirror\n{home}/bin/cargo\n"
+    # The test command's failure is CI's.
+    assert result.returncode != 0
+    assert (home / "registry" / "cache").is_dir()
+
+
+def test_the_step_of_static_checks_names_the_modules_that_are_marked():
+    marked = {file.name for file in (ROOT / "tests" / "suite").glob("test_*.py") if "\npytestmark = pytest.mark.static\n" in file.read_text()}
+    (line,) = re.findall(r"^step 'static checks'.*$", (ROOT / "scripts" / "test").read_text(), re.MULTILINE)
+    assert set(re.findall(r"tests/suite/(\S+)", line)) == marked

@@ -13,6 +13,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # The oldest supported versions: raising them would test something else.
 FROZEN = {"/tools/prometheus-2.42", "/tools/alertmanager-0.25"}
 
+pytestmark = pytest.mark.static
+
 
 def run(*arguments, **options):
     return subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True, timeout=300, **options)
