@@ -4,6 +4,7 @@ mod complete;
 pub mod counting;
 pub mod errors;
 pub mod pacing;
+pub mod pages;
 
 use crate::model::Account;
 use crate::source::SourceError;

@@ -77,7 +77,7 @@ pub enum SourceError {
     FileMalformed { path: String, message: String },
     #[error("the answer is about account {found}, expected {expected}")]
     AccountMismatch { expected: String, found: String },
-    #[error("{operation} does not end: {message}")]
+    #[error("{operation} cannot be read to its end: {message}")]
     Pagination { operation: &'static str, message: String },
     #[error("AWS answered {operation} with something unexpected: {message}")]
     UnexpectedResponse { operation: &'static str, message: String },

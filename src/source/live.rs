@@ -1,18 +1,17 @@
 //! The `live` collector: lists users, then each user's keys.
 
 use super::{Request, Source, SourceError, retain_only};
+use crate::aws::pages::{Pages, most_keys, most_users};
 use crate::aws::{Aws, errors, timestamp};
 use crate::model::{AccessKey, Account, Collector, Inventory, KeyStatus, Keys, LastUsed, Tag, Timestamp, User};
 use aws_sdk_iam::types::{EntityType, StatusType};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// IAM's largest page.
 const PAGE: i32 = 1000;
-/// Ten times the default quota of users, in the smallest pages that a guess allows: beyond it a list has no end.
-const MAX_PAGES: usize = 5000;
 
 /// What to ask beside the keys.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,7 +77,7 @@ impl LiveSource {
         const OPERATION: &str = "ListUsers";
         request.progress.phase("listing users", None);
         let mut users = Vec::new();
-        let mut pages = Pages::new(OPERATION);
+        let mut pages = Pages::new(OPERATION, most_users(None));
         loop {
             self.aws.pace().await;
             let answer = self
@@ -97,7 +96,7 @@ impl LiveSource {
                 created: timestamp(u.create_date()),
                 tags: Vec::new(),
             }));
-            if !pages.next(answer.is_truncated(), answer.marker())? {
+            if !pages.next(answer.users().len(), answer.is_truncated(), answer.marker())? {
                 return Ok(users);
             }
         }
@@ -114,7 +113,7 @@ impl LiveSource {
         if self.options.tags.is_empty() {
             return Ok(tags);
         }
-        let mut pages = Pages::new(OPERATION);
+        let mut pages = Pages::new(OPERATION, most_users(None));
         loop {
             self.aws.pace().await;
             let answer = self
@@ -138,7 +137,7 @@ impl LiveSource {
                     tags.insert(name.to_owned(), kept);
                 }
             }
-            if !pages.next(answer.is_truncated(), answer.marker())? {
+            if !pages.next(answer.user_detail_list().len(), answer.is_truncated(), answer.marker())? {
                 return Ok(tags);
             }
         }
@@ -148,7 +147,7 @@ impl LiveSource {
     async fn list_access_keys(&self, user_name: &str) -> Result<Option<Vec<AccessKey>>, SourceError> {
         const OPERATION: &str = "ListAccessKeys";
         let mut keys = Vec::new();
-        let mut pages = Pages::new(OPERATION);
+        let mut pages = Pages::new(OPERATION, most_keys());
         loop {
             self.aws.pace().await;
             // Without a user name IAM would answer for the caller.
@@ -184,7 +183,7 @@ impl LiveSource {
                     last_used: LastUsed::Unknown,
                 });
             }
-            if !pages.next(answer.is_truncated(), answer.marker())? {
+            if !pages.next(answer.access_key_metadata().len(), answer.is_truncated(), answer.marker())? {
                 return Ok(Some(keys));
             }
         }
@@ -321,43 +320,6 @@ fn check_accounts(users: &[Listed], account: &Account) -> Result<(), SourceError
         }
     }
     Ok(())
-}
-
-/// Follows markers, and stops where a list would never end.
-struct Pages {
-    operation: &'static str,
-    seen: HashSet<String>,
-    marker: Option<String>,
-}
-
-impl Pages {
-    fn new(operation: &'static str) -> Self {
-        Pages { operation, seen: HashSet::new(), marker: None }
-    }
-
-    fn marker(&self) -> Option<String> {
-        self.marker.clone()
-    }
-
-    /// Whether there is another page. A page may be short, or empty, and still not be the last.
-    fn next(&mut self, truncated: bool, marker: Option<&str>) -> Result<bool, SourceError> {
-        if !truncated {
-            return Ok(false);
-        }
-        let endless = |message: String| SourceError::Pagination { operation: self.operation, message };
-        let marker = marker
-            .filter(|m| !m.is_empty())
-            .ok_or_else(|| endless("a page says that more follows but gives no marker".into()))?
-            .to_owned();
-        if !self.seen.insert(marker.clone()) {
-            return Err(endless(format!("a marker came back after {} pages", self.seen.len())));
-        }
-        if self.seen.len() >= MAX_PAGES {
-            return Err(endless(format!("more than {MAX_PAGES} pages")));
-        }
-        self.marker = Some(marker);
-        Ok(true)
-    }
 }
 
 impl Source for LiveSource {

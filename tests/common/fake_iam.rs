@@ -120,6 +120,8 @@ pub enum Pages {
     WithEmptyOnes,
     /// Another page always follows, with a marker of its own.
     Endless,
+    /// Another page always follows, each with a thousand members that no other has.
+    EndlessAndFull,
     /// The marker of the first page comes back for ever.
     RepeatedMarker,
     /// More is said to follow, without saying where.
@@ -406,6 +408,13 @@ impl State {
             }
             Pages::Endless => {
                 let members = if turn == 0 { members.concat() } else { String::new() };
+                answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
+            }
+            Pages::EndlessAndFull => {
+                let template = members.first().cloned().unwrap_or_default();
+                let name = template.split(['<', '>']).skip_while(|part| *part != "UserName").nth(1).unwrap_or_default();
+                let member = |i: usize| template.replace(name, &format!("{name}-{turn}-{i}"));
+                let members: String = (0..1000).map(member).collect();
                 answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
             }
             Pages::RepeatedMarker => {

@@ -229,7 +229,6 @@ fn a_list_that_becomes_too_short_changes_nothing() {
 }
 
 #[test]
-#[ignore = "pending: a marker always means that more follows"]
 fn a_marker_without_is_truncated_is_an_error() {
     for pages in [Pages::MarkerThoughWhole, Pages::MarkerAlone] {
         let iam = FakeIam::start(Account::example()).pages(pages);
