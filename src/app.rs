@@ -2,6 +2,7 @@
 
 mod board;
 mod check;
+mod output;
 mod progress;
 mod reload;
 mod shutdown;

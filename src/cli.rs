@@ -2,9 +2,12 @@
 //!
 //! Defaults, the configuration file and everything that has to be true of values together are `config`'s.
 
+use crate::policy::settings::DurationError;
 use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -262,11 +265,8 @@ pub enum LogFormat {
     Json,
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    match crate::policy::settings::parse_duration(text)? {
-        Duration::ZERO => Err("it must be longer than zero".into()),
-        duration => Ok(duration),
-    }
+fn positive_duration(text: &str) -> Result<Duration, DurationError> {
+    crate::policy::settings::parse_period(text)
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -297,10 +297,67 @@ fn with_environment(command: Command) -> Command {
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_environment))
 }
 
-/// Parses arguments and environment; prints help, version or a usage error and exits where that is due.
-pub fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+/// A usage error, on one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// Parses arguments and environment. Prints help or version and exits, where that is asked for.
+///
+/// # Errors
+/// When the arguments or variables are wrong; the message names them.
+pub fn parse() -> Result<Cli, UsageError> {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::MissingSubcommand => error.exit(),
+        _ => UsageError(one_line(&error.to_string())),
+    })
+}
+
+/// The message of an error without the usage, which `--help` shows.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim);
+    let mut out = String::new();
+    for line in lines.filter(|l| !(l.is_empty() || l.starts_with("Usage: ") || l.starts_with("For more information"))) {
+        if !out.is_empty() {
+            out.push_str(if line.starts_with('[') { " " } else { "; " });
+        }
+        out.push_str(line.trim_start_matches("error: "));
+    }
+    out + " (see --help)"
+}
+
+/// Variables of the environment that begin like ours, but belong to no flag of any command: probably misspelt.
+pub fn unknown_variables() -> Vec<String> {
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let variables = variables.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
+    unknown(variables.filter(|(name, _)| name.starts_with(ENV_PREFIX)))
+}
+
+fn unknown(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    let mut command = command();
+    command.build();
+    let args = command.get_subcommands().flat_map(Command::get_arguments);
+    let known: HashSet<&str> = args.filter_map(|arg| arg.get_env()?.to_str()).collect();
+    let mut unknown: Vec<String> = variables
+        .filter(|(name, value)| !known.contains(name.as_str()) && !is_used_elsewhere(&name[ENV_PREFIX.len()..], value))
+        .map(|(name, _)| name)
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// Variables with our prefix that are not meant as flags: those of our build and test scripts, and those that Kubernetes
+/// sets in every pod for a Service named like us (`..._SERVICE_HOST`, `..._SERVICE_PORT_HTTP`, `..._PORT_19674_TCP`).
+fn is_used_elsewhere(suffix: &str, value: &str) -> bool {
+    let of_service = suffix.ends_with("SERVICE_HOST")
+        || suffix.contains("SERVICE_PORT")
+        || ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| suffix.contains(protocol))
+        || (suffix.ends_with("PORT") && value.contains("://"));
+    of_service || ["BIN", "CACHE", "REVISION"].contains(&suffix)
 }
 
 #[cfg(test)]
@@ -318,6 +375,41 @@ mod tests {
                 assert!(env.to_str().unwrap().starts_with(ENV_PREFIX));
                 assert!(arg.get_help().is_some(), "{:?} has no help", arg.get_long());
             }
+        }
+    }
+
+    #[test]
+    fn variables_of_no_flag_are_unknown() {
+        let variables = [
+            ("CHECK_TIMEOUT", "5m"),
+            ("CHECK_TIMOUT", "5m"),
+            ("OUTPUT_FILE", "x"),
+            ("WEB_PORT", "80"),
+            ("BIN", "x"),
+            ("PORT", "tcp://10.0.0.1:19674"),
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("PROD_SERVICE_PORT_HTTP", "19674"),
+            ("PORT_19674_TCP_ADDR", "10.0.0.1"),
+        ];
+        let variables = variables.map(|(name, value)| (format!("{ENV_PREFIX}{name}"), value.to_owned()));
+        let expected = ["CHECK_TIMOUT", "WEB_PORT"].map(|name| format!("{ENV_PREFIX}{name}"));
+        assert_eq!(unknown(variables.into_iter()), expected);
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        for (args, expected) in [
+            (
+                ["--collector=fast"],
+                "invalid value 'fast' for '--collector <HOW>' [possible values: auto, live, report]",
+            ),
+            (
+                ["--colector=live"],
+                "unexpected argument '--colector' found; tip: a similar argument exists: '--collector'",
+            ),
+        ] {
+            let error = command().try_get_matches_from(["x", "check"].iter().chain(&args)).unwrap_err();
+            assert_eq!(one_line(&error.to_string()), format!("{expected} (see --help)"));
         }
     }
 

@@ -24,7 +24,11 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
-    match cli::parse().command {
+    let command = match cli::parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match command {
         Action::Serve(args) => serve(&args).await,
         Action::Check(args) => check(&args).await,
         Action::VerifyConfig(args) => verify_config(&args),
@@ -91,11 +95,14 @@ async fn healthcheck(url: Option<&str>) -> ExitCode {
 fn load(typed: Typed<'_>) -> Result<Config, ExitCode> {
     let config = Config::load(typed).map_err(|e: ConfigError| fail(USAGE, &e))?;
     telemetry::init(config.log);
+    for name in cli::unknown_variables() {
+        tracing::warn!(name, "environment variable ignored: no flag has this name");
+    }
     Ok(config)
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("iam-key-exporter: {error}");
+    telemetry::report_error(error);
     ExitCode::from(code)
 }
 

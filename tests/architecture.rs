@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http", &["model", "state", "exposition"]),
     ("cli", &["policy"]),
     ("config", &["model", "policy", "source", "aws", "exposition", "cli"]),
-    ("telemetry", &["cli", "config"]),
+    ("telemetry", &["cli", "config", "text"]),
     (
         "app",
         &["model", "policy", "state", "report", "aws", "source", "exposition", "schedule", "http", "cli", "config"],

@@ -1,5 +1,6 @@
 //! `check`: one pass, then a result on standard output or in a file.
 
+use super::output::{write_file, write_stdout};
 use super::progress::Bar;
 use super::source;
 use crate::cli::{ColorChoice, OutputArgs, OutputForm};
@@ -10,7 +11,7 @@ use crate::report::{Report, csv, json, prometheus, table};
 use crate::schedule::too_long;
 use crate::source::{Request, SourceError};
 use crate::state::Snapshot;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -94,25 +95,9 @@ fn look(output: &OutputArgs) -> table::Look {
 
 fn write(bytes: &[u8], file: Option<&Path>) -> Result<(), CheckError> {
     match file {
-        Some(path) => write_atomically(bytes, path)
-            .map_err(|source| CheckError::Output { path: path.display().to_string(), source }),
-        None => match std::io::stdout().lock().write_all(bytes) {
-            // Whoever read has seen enough: `check | head`.
-            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(CheckError::Stdout),
-        },
+        Some(path) => {
+            write_file(bytes, path).map_err(|source| CheckError::Output { path: path.display().to_string(), source })
+        }
+        None => write_stdout(bytes).map_err(CheckError::Stdout),
     }
-}
-
-/// A reader sees the old file or the new one, never a part: node_exporter reads whenever it likes.
-fn write_atomically(bytes: &[u8], path: &Path) -> std::io::Result<()> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // node_exporter takes files that end in .prom only, so that a temporary one is not seen.
-    let mut file = tempfile::Builder::new().prefix(".iam-key-exporter").suffix(".tmp").tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    // Others read it: node_exporter runs as a user of its own.
-    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -124,7 +124,7 @@ impl FileConfig {
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {
             return Ok(FileConfig::default());
         }
-        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| for_people(&e.to_string()))?;
+        let config: FileConfig = serde_saphyr::from_str(text).map_err(|e| one_line(&e.to_string()))?;
         config.check_exemptions()?;
         Ok(config)
     }
@@ -194,10 +194,11 @@ impl FileConfig {
     }
 }
 
-/// The library's message without what is meant for programmers.
-fn for_people(message: &str) -> String {
+/// The library's message without the lines of the file, and without hints for users of the library.
+fn one_line(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
-    message.replace("--> <input>:", "--> ").replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+    let (message, _) = message.split_once("\n --> ").unwrap_or((message, ""));
+    message.trim_end().replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn exemption(entry: &ExemptionEntry) -> Exemption {
@@ -212,10 +213,7 @@ mod positive_duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        match settings::parse_duration(&text).map_err(D::Error::custom)? {
-            Duration::ZERO => Err(D::Error::custom("it must be longer than zero")),
-            duration => Ok(Some(duration)),
-        }
+        settings::parse_period(&text).map(Some).map_err(D::Error::custom)
     }
 
     #[allow(clippy::ref_option, reason = "serde calls it so")]
@@ -334,8 +332,8 @@ mod tests {
             ),
             ("exemptions:\n  - user: a\n    account: 12\n    reason: r\n    expires: 2026-12-31\n", 3, "twelve digits"),
             ("collector: sideways\n", 1, "sideways"),
-            ("check: [\n", 1, "check"),
-            ("check: {interval: 1m}\ncheck: {interval: 2m}\n", 2, "duplicate mapping key: check\n"),
+            ("check: [\n", 1, "mapping"),
+            ("check: {interval: 1m}\ncheck: {interval: 2m}\n", 2, "duplicate mapping key: check"),
         ] {
             let error = FileConfig::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

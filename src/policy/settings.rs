@@ -5,18 +5,50 @@ use std::time::Duration;
 /// Ninety days: CIS's limit for the age of a key, and our default for disuse.
 pub const NINETY_DAYS: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Reads `90d`, `12h`, `30s`; a bare number is refused because its unit would be a guess.
+/// The longest duration that a setting accepts: a hundred years. Added to a date of AWS, it stays a date.
+pub const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 3600);
+
+/// The longest interval or timeout.
+pub const LONGEST_PERIOD: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why a text is not accepted as a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    #[error("{text:?} is not a duration ({message}); write a number and a unit, for example 30s, 5m, 12h or 90d")]
+    Malformed { text: String, message: String },
+    #[error("it must be longer than zero")]
+    Zero,
+    #[error("{text:?} is too long, the maximum is {}", format_duration(*.maximum))]
+    TooLong { text: String, maximum: Duration },
+}
+
+/// Parses `90d`, `12h`, `30s`. A number without a unit is an error, because its unit would be a guess.
 ///
 /// # Errors
-/// When the text is not a number with a unit.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+/// When the text is not a number with a unit, or longer than [`LONGEST`].
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|e| {
-        format!("{text:?} is not a duration ({e}); write a number and a unit, for example 30s, 5m, 12h or 90d")
-    })
+    let duration = humantime::parse_duration(text)
+        .map_err(|e| DurationError::Malformed { text: text.to_owned(), message: e.to_string() })?;
+    at_most(LONGEST, duration, text)
+}
+
+/// Parses an interval or a timeout.
+///
+/// # Errors
+/// As [`parse_duration`], when it is zero, or when it is longer than [`LONGEST_PERIOD`].
+pub fn parse_period(text: &str) -> Result<Duration, DurationError> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(DurationError::Zero),
+        duration => at_most(LONGEST_PERIOD, duration, text),
+    }
+}
+
+fn at_most(maximum: Duration, duration: Duration, text: &str) -> Result<Duration, DurationError> {
+    if duration > maximum { Err(DurationError::TooLong { text: text.to_owned(), maximum }) } else { Ok(duration) }
 }
 
 /// The duration in the largest unit that it is a whole number of: `90d`, not months and odd seconds.
@@ -58,8 +90,19 @@ mod tests {
         assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
         for bad in ["90", "-5m", "soon", "", "5 parsecs"] {
-            assert!(parse_duration(bad).unwrap_err().contains("for example"), "{bad}");
+            assert!(parse_duration(bad).unwrap_err().to_string().contains("for example"), "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_have_a_maximum() {
+        assert_eq!(parse_duration("36500d"), Ok(LONGEST));
+        assert_eq!(parse_period("365d"), Ok(LONGEST_PERIOD));
+        for bad in ["36501d", "18446744073709551615s"] {
+            assert!(parse_duration(bad).unwrap_err().to_string().contains("the maximum is 36500d"), "{bad}");
+        }
+        assert!(parse_period("366d").unwrap_err().to_string().contains("the maximum is 365d"));
+        assert_eq!(parse_period("0"), Err(DurationError::Zero));
     }
 
     #[test]

@@ -186,3 +186,27 @@ fn a_file_that_hangs_is_given_up() {
     let ran = command.run().expect(3);
     assert!(ran.stderr().contains("(timeout)"), "{}", ran.stderr());
 }
+
+/// A file without an end is given up before it fills the memory.
+#[test]
+fn a_file_that_does_not_end_is_given_up() {
+    for flag in ["--input.inventory=/dev/zero", "--input.credential-report=/dev/zero"] {
+        let ran = cli(["check", flag]).run().expect(3);
+        assert!(ran.stderr().contains("larger than") && ran.stderr().contains("/dev/zero"), "{}", ran.stderr());
+    }
+}
+
+/// Each check waits for the same thread instead of adding one.
+#[test]
+fn a_file_that_blocks_costs_one_thread() {
+    let command = cli(["serve", "--input.inventory=pipe", "--check.timeout=50ms", "--check.interval=10ms"]);
+    assert!(std::process::Command::new("mkfifo").arg(command.home().join("pipe")).status().unwrap().success());
+    let exporter = command.serve();
+    let threads = || exporter.metrics().value("process_threads");
+    exporter.wait_for_another_check();
+    let before = threads();
+    for _ in 0..5 {
+        exporter.wait_for_another_check();
+    }
+    assert_eq!(threads(), before);
+}

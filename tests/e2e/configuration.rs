@@ -103,6 +103,9 @@ fn mistakes_in_the_file_are_named_by_line_and_column() {
         ("check:\n  interval: 0s\n", "line 2 column 13", "zero"),
         ("policy:\n  key_age:\n    max_age: 90\n", "line 3 column 14", "90"),
         ("policy:\n  key_age:\n    enabled: perhaps\n", "line 3 column 14", "bool"),
+        ("check:\n  timeout: 18446744073709551615s\n", "line 2 column 12", "maximum is 36500d"),
+        ("check:\n  interval: 366d\n", "line 2 column 13", "maximum is 365d"),
+        ("policy:\n  key_age: {max_age: 18446744073709551615s}\n", "line 2 column 22", "maximum is 36500d"),
         ("collector: sideways\n", "line 1 column 12", "sideways"),
         ("aws:\n  concurrency: 1000\n", "line 2 column 16", "256"),
         ("exemptions:\n- user: bob\n  expires: 2099-01-01\n", "line 3 column 3", "reason"),
@@ -123,6 +126,7 @@ fn mistakes_in_the_file_are_named_by_line_and_column() {
             assert_eq!(ran.code(), 2, "{command}, {content}: {said}");
             assert_eq!(ran.stdout(), "", "{command}, {content}");
             assert!(said.contains("c.yaml") && said.contains(place), "{content}: {place:?} is not in: {said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{content}: {said}");
             assert!(said.to_lowercase().contains(&word.to_lowercase()), "{content}: {word:?} is not in: {said}");
             if command == "verify-config" {
                 // The others read the same way; one look for each kind of mistake is enough.
@@ -142,6 +146,10 @@ fn mistakes_in_flags_and_environment_name_the_flag() {
         ["--check.timeout=0s"],
         ["--check.timeout=soon"],
         ["--check.timeout=10"],
+        ["--check.timeout=366d"],
+        ["--check.timeout=18446744073709551615s"],
+        ["--check.interval=500000y"],
+        ["--collector=a\nb"],
         ["--aws.concurrency=0"],
         ["--aws.concurrency=257"],
         ["--aws.max-requests-per-second=0"],
@@ -161,6 +169,7 @@ fn mistakes_in_flags_and_environment_name_the_flag() {
         let ran = verify(&args).run().expect(2);
         let flag = args[0].split('=').next().unwrap();
         assert!(ran.stderr().contains(flag), "{args:?}: {}", ran.stderr());
+        assert_eq!(ran.stderr().trim_end().lines().count(), 1, "{args:?}: {}", ran.stderr());
         assert_eq!(ran.stdout(), "");
     }
     let ran = verify(&[]).env("IAM_KEY_EXPORTER_CHECK_TIMEOUT", "soon").run().expect(2);
@@ -253,4 +262,42 @@ fn policy_and_exemptions_of_the_file_count() {
     assert_eq!(verdict(&exemption("*", ", rule: key_age")).0, 1);
     assert_eq!(verdict(&exemption("arn:aws:iam::*:user/*", "")).0, 0);
     assert_eq!(verdict(&exemption("*", "").replace("2099", "2020")).0, 1, "expired");
+}
+
+/// The longest durations that are accepted; each of them is added to dates.
+#[test]
+fn the_longest_durations_work() {
+    let file = "policy:\n  multiple_active_keys: {rotation_grace: 36500d}\n  key_age: {max_age: 36500d}\n  \
+                unused_key: {max_idle: 36500d}\nexemptions: [{user: x, reason: r, expires: 9999-12-31}]\n";
+    for output in ["table", "json", "csv", "prometheus"] {
+        cli(["check", "--input.inventory=i.json", "--config.file=c.yaml", "--check.timeout=365d"])
+            .arg(format!("--output={output}"))
+            .file("i.json", Account::example().inventory().to_string())
+            .file("c.yaml", file)
+            .run()
+            .expect(0);
+    }
+    let exporter = cli(["serve", "--input.inventory=i.json", "--config.file=c.yaml"])
+        .args(["--check.timeout=365d", "--check.interval=365d"])
+        .file("i.json", Account::example().inventory().to_string())
+        .file("c.yaml", file)
+        .serve();
+    exporter.wait_for_success();
+}
+
+#[test]
+fn variables_of_no_flag_are_named() {
+    let inventory = Account::of_size(1).inventory().to_string();
+    let ran = cli(["check", "--input.inventory=i.json"])
+        .file("i.json", inventory)
+        .env("IAM_KEY_EXPORTER_CHECK_TIMOUT", "5m")
+        .env("IAM_KEY_EXPORTER_CHECK_INTERVAL", "5m")
+        .env("IAM_KEY_EXPORTER_CACHE", "/tmp")
+        .env("IAM_KEY_EXPORTER_PORT", "tcp://10.0.0.1:19674")
+        .env("IAM_KEY_EXPORTER_SERVICE_HOST", "10.0.0.1")
+        .run()
+        .expect(0);
+    let log = ran.stderr();
+    assert!(log.contains("WARN") && log.contains("IAM_KEY_EXPORTER_CHECK_TIMOUT"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
 }

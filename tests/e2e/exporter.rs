@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -109,26 +110,25 @@ impl Cli {
         Ran(Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() })
     }
 
+    /// To its end, with standard error going to this file. The exit code and standard output.
+    pub fn run_with_stderr(&mut self, path: &str) -> (i32, String) {
+        let stderr = std::fs::File::options().append(true).open(path).unwrap();
+        let mut child = self.command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let stdout = drain(child.stdout.take().unwrap());
+        let status = child.wait().unwrap();
+        (status.code().unwrap_or(-1), String::from_utf8(stdout.join().unwrap()).unwrap())
+    }
+
     /// To its end, with standard output on a terminal that is so wide. What the terminal received.
     pub fn run_on_terminal(&mut self, columns: u16) -> String {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let size = rustix::termios::Winsize { ws_col: columns, ws_row: 50, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&terminal, size).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-        let slave = std::fs::File::options().read(true).write(true).open(name).unwrap();
+        let terminal = Terminal::open(columns);
+        let slave = std::fs::File::options().read(true).write(true).open(&terminal.path).unwrap();
         let mut child = self.command.stdout(slave).stderr(Stdio::null()).spawn().unwrap();
         // The command keeps a handle, and with it the terminal open.
         self.command.stdout(Stdio::null());
-        let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
-        // Reading fails when the last writer has closed the terminal.
-        while let Ok(n @ 1..) = rustix::io::read(&terminal, &mut chunk) {
-            received.extend_from_slice(&chunk[..n]);
-        }
+        let received = terminal.receive();
         child.wait().unwrap();
-        String::from_utf8(received).unwrap().replace("\r\n", "\n")
+        received
     }
 
     /// Starts `serve` on a free port of 127.0.0.1, and waits until it says which.
@@ -147,14 +147,49 @@ impl Cli {
         let mut child = self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let closed = Arc::new(AtomicBool::new(false));
+        let close = Arc::clone(&closed);
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if close.load(Ordering::Relaxed) {
+                    break;
+                }
                 let mut log = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Exporter { child: Mutex::new(child), log, reader: Mutex::new(Some(reader)), home: self.home }
+        Exporter { child: Mutex::new(child), log, reader: Mutex::new(Some(reader)), closed, home: self.home }
+    }
+}
+
+/// A terminal of its own.
+pub struct Terminal {
+    master: std::os::fd::OwnedFd,
+    /// The device that programs write to.
+    pub path: String,
+}
+
+impl Terminal {
+    pub fn open(columns: u16) -> Terminal {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let size = rustix::termios::Winsize { ws_col: columns, ws_row: 50, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        Terminal { master, path }
+    }
+
+    /// Everything that is written until the last writer closes it.
+    pub fn receive(&self) -> String {
+        let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+        // Reading fails when the last writer has closed the terminal.
+        while let Ok(n @ 1..) = rustix::io::read(&self.master, &mut chunk) {
+            received.extend_from_slice(&chunk[..n]);
+        }
+        String::from_utf8(received).unwrap().replace("\r\n", "\n")
     }
 }
 
@@ -211,6 +246,7 @@ pub struct Exporter {
     child: Mutex<Child>,
     log: Arc<Mutex<String>>,
     reader: Mutex<Option<JoinHandle<()>>>,
+    closed: Arc<AtomicBool>,
     home: TempDir,
 }
 
@@ -224,6 +260,14 @@ impl Exporter {
         self.log().lines().filter(|l| l.contains(text)).count()
     }
 
+    /// Closes the pipe that the log is written to, at the next line.
+    pub fn close_log(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            reader.join().unwrap();
+        }
+    }
+
     pub fn home(&self) -> &Path {
         self.home.path()
     }
@@ -231,7 +275,12 @@ impl Exporter {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let log = self.log();
         let listening = log.lines().filter(|l| l.contains("listening"));
-        listening.filter_map(|l| l.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()).collect()
+        let value = |line: &str| {
+            let text = line.split("address=").nth(1).and_then(|l| l.split_whitespace().next());
+            let json = line.split("\"address\":\"").nth(1).and_then(|l| l.split('"').next());
+            text.or(json)?.parse().ok()
+        };
+        listening.filter_map(value).collect()
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -440,3 +440,18 @@ fn no_secret_and_no_key_id_is_shown() {
     let ran = check(&iam, ["--output=json", "--metrics.access-key-id"]).expect(1);
     assert!(ran.stdout().contains(&key_id));
 }
+
+/// What an attempt means for the check is logged once, by the exporter; the SDK's own lines are not.
+#[test]
+fn the_log_holds_no_lines_of_the_sdk() {
+    let iam = FakeIam::start(Account::example());
+    let exporter = serve(&iam, ["--log.level=trace", "--collector=live"]);
+    exporter.wait_for_success();
+    for fault in [Fault::instead("text/xml", "<nonsense"), Fault::HalfSent, Fault::Close, Fault::SERVICE_FAILURE] {
+        iam.fail_times(1, On::EVERYTHING, fault);
+        exporter.wait_for_another_check();
+    }
+    let log = exporter.log();
+    let lines: Vec<&str> = log.lines().filter(|l| l.contains(" ERROR ")).collect();
+    assert_eq!(lines, [""; 0], "{log}");
+}

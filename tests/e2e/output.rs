@@ -1,7 +1,11 @@
 //! What `check` writes, and where: terminals, spreadsheets, devices, and outputs that cannot be written.
 
-use crate::common::{Account, Key, User};
-use crate::exporter::{Cli, cli};
+use crate::common::{Account, FakeIam, Fault, Key, On, User};
+use crate::exporter::{Cli, Terminal, cli};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 fn from_inventory(account: &Account) -> Cli {
     cli(["check", "--input.inventory=inventory.json"]).file("inventory.json", account.inventory().to_string())
@@ -60,4 +64,119 @@ fn on_a_narrow_terminal_the_fields_stand_below_each_other() {
         }
         assert_eq!(text.contains("USER: bob"), columns < 100, "{columns} columns:\n{text}");
     }
+}
+
+/// A full disk or a closed pipe behind standard error changes nothing but the log.
+#[test]
+fn a_check_keeps_its_exit_code_when_standard_error_cannot_be_written() {
+    let iam = FakeIam::start(Account::example());
+    let run = |args: &[&str]| cli(["check"]).aws(&iam).args(args).run_with_stderr("/dev/full");
+    assert_eq!(run(&["--collector=live"]).0, 1);
+    assert_eq!(run(&["--no-such-flag"]).0, 2);
+    assert_eq!(run(&["--config.file=missing.yaml"]).0, 2);
+    iam.fail(On::keys_of("alice"), Fault::ACCESS_DENIED);
+    let (code, stdout) = run(&["--collector=live", "--log.level=trace"]);
+    assert_eq!(code, 3);
+    assert!(stdout.contains("alice"), "{stdout}");
+    iam.fail(On::EVERYTHING, Fault::ACCESS_DENIED);
+    assert_eq!(run(&["--collector=live"]).0, 3);
+}
+
+#[test]
+fn serving_goes_on_when_the_reader_of_the_log_is_gone() {
+    let iam = FakeIam::start(Account::example());
+    for format in ["text", "json"] {
+        let exporter = crate::exporter::serve(
+            &iam,
+            ["--log.level=trace", "--log.format=json"].iter().take(if format == "json" { 2 } else { 1 }),
+        );
+        exporter.wait_for_success();
+        exporter.close_log();
+        iam.fail(On::EVERYTHING, Fault::ACCESS_DENIED);
+        exporter.wait_for_another_check();
+        iam.heal();
+        exporter.wait_for_another_check();
+        assert_eq!(exporter.get("/livez").status, 200, "{format}");
+        assert!(!exporter.has_ended(), "{format}");
+    }
+}
+
+fn write_to(account: &Account, path: &Path) -> Cli {
+    from_inventory(account).arg("--output=csv").arg(format!("--output-file={}", path.display()))
+}
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn an_output_file_keeps_its_mode() {
+    let mut command = write_to(&Account::example(), Path::new("result")).file("result", "previous\n");
+    let path = command.home().join("result");
+    for wanted in [0o600, 0o640, 0o664] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(wanted)).unwrap();
+        command.run().expect(1);
+        assert_eq!(mode(&path), wanted);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("account_id"));
+    }
+}
+
+#[test]
+fn an_output_file_behind_a_symbolic_link_is_replaced_and_the_link_stays() {
+    let mut command = write_to(&Account::example(), Path::new("link")).file("data/result", "previous\n");
+    let home = command.home().to_owned();
+    symlink("data/result", home.join("middle")).unwrap();
+    symlink("middle", home.join("link")).unwrap();
+    fs::set_permissions(home.join("data/result"), fs::Permissions::from_mode(0o600)).unwrap();
+    command.run().expect(1);
+    assert!(home.join("link").is_symlink() && home.join("middle").is_symlink());
+    assert!(fs::read_to_string(home.join("data/result")).unwrap().starts_with("account_id"));
+    assert_eq!(mode(&home.join("data/result")), 0o600);
+    // A link to a file that does not exist yet.
+    fs::remove_file(home.join("data/result")).unwrap();
+    command.run().expect(1);
+    assert!(home.join("link").is_symlink());
+    assert!(fs::read_to_string(home.join("data/result")).unwrap().starts_with("account_id"));
+    // A loop is an error.
+    symlink("loop", home.join("loop")).unwrap();
+    let ran = write_to(&Account::example(), &home.join("loop")).run().expect(2);
+    assert!(ran.stderr().contains("--output-file"), "{}", ran.stderr());
+}
+
+#[test]
+fn a_fifo_as_output_file_is_written_to() {
+    let mut command = write_to(&Account::example(), Path::new("fifo"));
+    let path = command.home().join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let reading = path.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    command.run().expect(1);
+    assert!(path.symlink_metadata().unwrap().file_type().is_fifo());
+    assert!(reader.join().unwrap().starts_with("account_id"));
+}
+
+#[test]
+fn a_device_as_output_file_is_written_to() {
+    for through_link in [false, true] {
+        let terminal = Terminal::open(200);
+        let device = Path::new(&terminal.path);
+        let home = tempfile::tempdir().unwrap();
+        let link = home.path().join("link");
+        symlink(device, &link).unwrap();
+        let path = if through_link { &link } else { device };
+        // What is written to a terminal without any handle of it is lost.
+        let open = fs::File::open(device).unwrap();
+        write_to(&Account::example(), path).run().expect(1);
+        assert!(device.metadata().unwrap().file_type().is_char_device() && link.is_symlink());
+        drop(open);
+        assert!(terminal.receive().starts_with("account_id"));
+    }
+}
+
+#[test]
+fn an_output_file_that_is_a_directory_is_an_error() {
+    let mut command = write_to(&Account::example(), Path::new("directory"));
+    fs::create_dir(command.home().join("directory")).unwrap();
+    let ran = command.run().expect(2);
+    assert!(ran.stderr().contains("--output-file"), "{}", ran.stderr());
 }
