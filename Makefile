@@ -25,7 +25,7 @@ bench: ## Benchmarks
 dist: ## Everything of a release that can be built here, into dist/
 	@scripts/dist
 
-chart: ## Copy rules and dashboards into the Helm chart
+chart: ## Link rules and dashboards into the Helm chart, write its README
 	@scripts/chart
 
 dashboards: ## Write the Grafana dashboards anew

@@ -120,7 +120,7 @@ def test_rules_dashboards_and_readme_are_up_to_date():
 def checkout(tmp_path):
     """A copy of what `scripts/chart` reads, up to date, to be spoilt."""
     for part in ("scripts", "alerts", "dashboards", "helm", "tools"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     links = tmp_path / "target" / "tools" / "bin"
     links.mkdir(parents=True)
     (links / "helm-docs").symlink_to(TOOLS.bin("helm-docs").resolve())
@@ -131,7 +131,7 @@ def checkout(tmp_path):
 @pytest.mark.parametrize(
     "path, stale",
     [
-        ("alerts/rules/alerts.yaml", ["helm/iam-key-exporter/files/rules/alerts.yaml"]),
+        ("alerts/rules/more.yaml", ["helm/iam-key-exporter/files/rules/more.yaml"]),
         ("dashboards/more.json", ["helm/iam-key-exporter/files/dashboards/more.json"]),
         ("helm/iam-key-exporter/files/rules/left-over.yaml", ["helm/iam-key-exporter/files/rules/left-over.yaml"]),
         ("helm/iam-key-exporter/values.yaml", ["helm/iam-key-exporter/README.md"]),
@@ -195,12 +195,31 @@ def test_the_archive_holds_the_chart_and_nothing_else(helm, tmp_path):
     archive = tmp_path / f"iam-key-exporter-{version}.tgz"
     with tarfile.open(archive) as tar:
         names = {name.removeprefix("iam-key-exporter/") for name in tar.getnames()}
+        # The links of the clone would lead nowhere.
+        assert all(member.isfile() for member in tar)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"Chart.yaml", ".helmignore", "README.md", "files", "templates", "values.schema.json", "values.yaml"}
     assert "templates/tests/healthcheck.yaml" in names
-    assert {"files/rules/alerts.yaml", "files/rules/recording.yaml"} <= names
+    packed = {name for name in names if name.startswith("files/")}
+    assert packed == {f"files/rules/{name}" for name in ("alerts.yaml", "recording.yaml")} | {
+        f"files/dashboards/{path.name}" for path in (ROOT / "dashboards").glob("*.json")
+    }
     demo = CHART / "ci" / "demo-values.yaml"
     assert objects(template(demo, helm=helm, chart=archive)) == objects(rendered(demo))
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_a_clone_brings_rules_and_dashboards(helm, tmp_path):
+    """`helm install ./helm/iam-key-exporter`, in a clone: nothing is generated or copied before."""
+    subprocess.run(["git", "clone", "--quiet", "--local", ROOT, tmp_path / "clone"], check=True)
+    changed = tmp_path / "clone" / "alerts" / "rules" / "alerts.yaml"
+    changed.write_text(changed.read_text().replace("IamKeyExporterAbsent", "IamKeyExporterGone"))
+    values = {"prometheusRule": {"enabled": True}, "dashboards": {"configMaps": {"enabled": True}}}
+    manifests = objects(template(values, helm=helm, chart=tmp_path / "clone" / "helm" / "iam-key-exporter"))
+    alerts = [rule.get("alert") for each in manifests if each["kind"] == "PrometheusRule" for group in each["spec"]["groups"] for rule in group["rules"]]
+    assert "IamKeyExporterGone" in alerts and "IamKeyMultipleActive" in alerts
+    dashboards = {name: json.loads(text) for each in manifests if each["kind"] == "ConfigMap" for name, text in each["data"].items() if name.endswith(".json")}
+    assert dashboards == {path.name: json.loads(path.read_text()) for path in (ROOT / "dashboards").glob("*.json")}
 
 
 # --- rendering ----------------------------------------------------------------------------------------------------

@@ -144,6 +144,34 @@ def test_links_to_files_on_github_lead_to_files_of_this_checkout():
     assert {path: str(file) for path, file in found.items() if not (ROOT / path).exists()} == {}
 
 
+def test_generated_files_are_marked():
+    """GitHub folds marked files in diffs."""
+    generated = [
+        *(ROOT / "dashboards").glob("*.json"),
+        *(ROOT / "tests" / "suite" / "chart" / "golden").iterdir(),
+        *(ROOT / "tests" / "e2e" / "data").glob("*.prom"),
+        *(ROOT / "tools").glob("*/go.sum"),
+        ROOT / "helm" / "iam-key-exporter" / "README.md",
+        ROOT / "helm" / "iam-key-exporter" / "values.schema.json",
+        ROOT / "Cargo.lock",
+    ]
+    names = [str(file.relative_to(ROOT)) for file in generated]
+    result = subprocess.run(["git", "check-attr", "linguist-generated", "--", *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line for line in result.stdout.splitlines() if not line.endswith(": set")] == []
+    by_hand = subprocess.run(["git", "check-attr", "linguist-generated", "--", "src/main.rs", "helm/iam-key-exporter/values.yaml"], cwd=ROOT, capture_output=True, text=True)
+    assert by_hand.stdout.count(": unspecified") == 2
+
+
+def test_rules_and_dashboards_exist_once():
+    """A copy of a file is a link to it."""
+    seen, copies = {}, []
+    for file in tracked():
+        if not file.is_symlink() and file.stat().st_size > 1000:
+            first = seen.setdefault(hashlib.sha256(file.read_bytes()).digest(), file)
+            copies += [] if first is file else [f"{file.relative_to(ROOT)} is {first.relative_to(ROOT)}"]
+    assert copies == []
+
+
 def test_the_licence_is_apache_2_word_for_word():
     digest = hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest()
     assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
