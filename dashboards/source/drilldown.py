@@ -1,10 +1,10 @@
-"""One account or a few, down to the single user and key."""
+"""Selected accounts, with their users and keys."""
 
-import facts as f
+import inventory as f
 import grafana as g
 
 KEY = "account_id, user_name, key"
-MANY = 500  # lines of a table at most: with all accounts chosen there can be a hundred thousand keys
+MANY = 500  # maximum number of rows of a table: with all accounts selected there can be a hundred thousand keys
 
 
 def key(metric):
@@ -35,7 +35,7 @@ def users_table():
         f.number_column("Value #B", "Inactive keys", width=105),
         f.days_column("Value #C", "Oldest key", f.KEY_AGES),
         f.days_column("Value #D", "Last used", f.KEY_AGES),
-        f.number_column("Value #E", "Rules broken", g.steps((1, g.RED), base="text"), 105),
+        f.number_column("Value #E", "Rules violated", g.steps((1, g.RED), base="text"), 105),
         f.console_column(),
         g.hidden("partition"),
         g.hidden("Value #F"),
@@ -51,8 +51,8 @@ def users_table():
     )
     return g.table(
         "Users and their keys",
-        f"Users of the chosen accounts with their keys, those with most active keys first; at most {MANY}. Last used: days since any active key was used, "
-        "where that is known. Users whose keys could not be read are missing here and counted as unknown.",
+        f"Users of the selected accounts with their keys, those with most active keys first; at most {MANY}. Last used: days since any active key was used, "
+        "if known. Users whose keys could not be read are not listed here but counted as unknown.",
         targets,
         columns,
         no_value="No user is known",
@@ -105,8 +105,8 @@ def keys_table():
     )
     return g.table(
         "Keys",
-        f"Every key of the chosen users, the oldest first; at most {MANY}. Keys of a user are numbered in the order of creation. "
-        "No date of last use: never used, or not known.",
+        f"Every key of the selected users, the oldest first; at most {MANY}. Keys of a user are numbered in the order of creation. "
+        "No date of last use: never used, or unknown.",
         targets,
         columns,
         no_value="No key is known",
@@ -117,13 +117,13 @@ def keys_table():
 
 def dashboard():
     board = g.Board(
-        g.DRILLDOWN, "Users, keys and findings of chosen AWS accounts.", [*f.VARIABLES, f.USER_VARIABLE], "now-7d"
+        g.DRILLDOWN, "Users, keys and findings of selected AWS accounts.", [*f.VARIABLES, f.USER_VARIABLE], "now-7d"
     )
     board.line(
         4,
         g.stat(
             "Users",
-            "IAM users of the chosen accounts; root is not one.",
+            "IAM users of the selected accounts. The root user is not counted.",
             [g.instant(f"sum({f.users()})")],
             width=3,
             thresholds=g.NEUTRAL,
@@ -131,14 +131,14 @@ def dashboard():
         ),
         g.stat(
             "In violation",
-            "Users of the chosen accounts in violation of at least one rule.",
+            "Users of the selected accounts in violation of at least one rule.",
             [g.instant(f"sum({f.users('violation')})")],
             width=3,
             no_value="Not known",
         ),
         g.stat(
             "Several keys",
-            "Users of the chosen accounts with more than one active access key.",
+            "Users of the selected accounts with more than one active access key.",
             [g.instant(f"sum({f.violations('multiple_active_keys')})")],
             width=3,
             no_value="Not known",
@@ -153,7 +153,7 @@ def dashboard():
         ),
         g.stat(
             "Active keys",
-            "Active access keys of the users of the chosen accounts.",
+            "Active access keys of the users of the selected accounts.",
             [g.instant(f'sum(max by (account_id) (aws_iam_access_keys{{{f.ACCOUNT}, status="active"}}))')],
             width=3,
             thresholds=g.NEUTRAL,
@@ -161,14 +161,14 @@ def dashboard():
         ),
         g.stat(
             "Root keys",
-            "Active access keys of the root users of the chosen accounts. There should be none.",
+            "Active access keys of the root users of the selected accounts. There should be none.",
             [g.instant(f"sum(max by (account_id) (aws_iam_account_root_active_access_keys{{{f.ACCOUNT}}}))")],
             width=3,
             no_value="Not known",
         ),
         g.stat(
             "Compliance",
-            "Share of users who are known to keep to the policy: compliant, rotating or exempt.",
+            "Share of users that are known to comply with the policy: compliant, rotating or exempt.",
             [g.instant(f"sum({f.users('compliant|rotating|exempt')}) / (sum({f.users()}) > 0)")],
             width=3,
             unit="percentunit",
@@ -177,8 +177,8 @@ def dashboard():
             defaults={"decimals": 1},
         ),
         g.stat(
-            "Age of facts",
-            "How old the oldest facts about the chosen accounts are. A credential report can be four hours old.",
+            "Age of data",
+            "Age of the oldest inventory of the selected accounts. A credential report can be four hours old.",
             [
                 g.instant(
                     f"time() - min(max by (account_id) (iam_key_exporter_account_facts_timestamp_seconds{{{f.ACCOUNT}}}))"
@@ -194,14 +194,14 @@ def dashboard():
     board.line(
         6,
         f.accounts_table(
-            "Chosen accounts", "Verdicts, state of the last check and age of the facts, account by account."
+            "Selected accounts", "Verdicts, state of the last check and age of the inventory, by account."
         ),
     )
     board.line(
         8,
         f.findings_table(
             "Findings",
-            "What the chosen users are in violation of: one line a user and rule.",
+            "Violations of the selected users: one row per user and rule.",
             "multiple_active_keys|key_age|unused_key",
             scope=f.USER,
             no_value="No violation of these users is known",
@@ -210,21 +210,21 @@ def dashboard():
     board.line(9, users_table())
     board.line(9, keys_table())
     active = f"max by (account_id, user_name) (aws_iam_user_active_access_keys{{{f.USER}}})"
-    # Looks back through the few series of violations, not through all users.
+    # Queries the history of the few series of violations, not of all users.
     violated = f.in_violation("multiple_active_keys", f.USER)
     latest = f"topk(15, max by (account_id, user_name) (max_over_time({violated}[$__range] @ end())))"
     board.line(
         9,
         g.graph(
             "Active keys by user",
-            "Chosen users in violation of the one-key rule at some time in this range; the fifteen whose violation began last.",
+            "Selected users in violation of the one-key rule at any time in this range; the fifteen whose violation began last.",
             [g.series(f"{active} and on (account_id, user_name) {latest}", "{{user_name}} {{account_id}}")],
             width=12,
             step=True,
             fill=0,
             table=True,
             thresholds=g.steps((2, g.RED)),
-            no_value="No user had more than one active key, as far as is known",
+            no_value="No user is known to have had more than one active key",
             defaults={"decimals": 0},
             legend=("lastNotNull",),
         ),
@@ -235,7 +235,7 @@ def dashboard():
         f.users_graph(12),
         g.graph(
             "Keys over time",
-            "Access keys of the users of the chosen accounts. Inactive ones should be deleted when nobody misses them.",
+            "Access keys of the users of the selected accounts. Inactive keys should be deleted once they are known to be unused.",
             [
                 g.series(f'sum(max by (account_id) (aws_iam_access_keys{{{f.ACCOUNT}, status="{status}"}}))', status)
                 for status in ("active", "inactive")

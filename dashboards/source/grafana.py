@@ -1,4 +1,4 @@
-"""Pieces of a Grafana dashboard (classic JSON), with the settings that all of ours share."""
+"""Building blocks of Grafana dashboards (classic JSON), with the settings that all dashboards of the project share."""
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OVERVIEW, DRILLDOWN, HEALTH = "iam-key-exporter-overview", "iam-key-exporter-drilldown", "iam-key-exporter-health"
@@ -13,7 +13,7 @@ GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "r
 
 
 def steps(*pairs, base=GREEN, below=GREY):
-    """Thresholds: the colour from 0 on, then pairs of a value and the colour from there on.
+    """Thresholds: the colour from 0 up, then pairs of a value and the colour from that value up.
 
     Grafana gives the lowest step's colour to a missing value, so that one must not look like good news.
     """
@@ -26,7 +26,7 @@ NONE_WANTED = steps((1, YELLOW))
 
 
 def instant(expr, legend=""):
-    """The value now: nothing when nothing is known now, whatever was known earlier."""
+    """The current value: no data if there is no current sample, regardless of earlier ones."""
     return {"expr": expr, "legendFormat": legend, "instant": True, "range": False, "format": "time_series"}
 
 
@@ -169,7 +169,7 @@ def graph(
     colors=None,
     **more,
 ):
-    """Lines end where facts end: gaps are not closed."""
+    """Lines end where data ends: gaps are not connected."""
     defaults = {
         "color": {"mode": "palette-classic"},
         "min": 0,
@@ -235,7 +235,7 @@ def override(name, **properties):
 
 
 def column(field, title, width=None, no_value="–", **properties):
-    # Without a text of its own, an empty cell would show the text of the empty table.
+    # Without its own text, an empty cell would show the text of the empty table.
     sized = {"custom__width": width} if width else {}
     return override(field, displayName=title, noValue=no_value, **sized, **properties)
 
@@ -246,7 +246,7 @@ def hidden(field):
 
 
 def table(title, description, targets, columns, *, width=COLUMNS, no_value, sort=None, thresholds=NEUTRAL, order=()):
-    """A table of several queries, joined by the labels that all of them have. `order`: fields from left to right."""
+    """A table of several queries, joined by their common labels. `order`: fields from left to right."""
     options = {
         "showHeader": True,
         "cellHeight": "sm",
@@ -290,13 +290,13 @@ def link(title, url, blank=False):
 
 
 def to_dashboard(uid, title, **variables):
-    """A link to another of our dashboards with this one's data source, job and time range."""
+    """A link to another dashboard of the project with this one's data source, job and time range."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return link(title, f"/d/{uid}?${{datasource:queryparam}}&${{job:queryparam}}{chosen}&${{__url_time_range}}")
 
 
 def open_dashboard(uid):
-    """A link of a dashboard or panel to another of our dashboards, with all variables and the time range."""
+    """A link of a dashboard or panel to another dashboard of the project, with all variables and the time range."""
     return {
         "type": "link",
         "title": TITLES[uid],

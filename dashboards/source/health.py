@@ -1,15 +1,15 @@
-"""Does the exporter see what it should see, and what does that cost?"""
+"""The state of the exporter: accounts and checks, requests to AWS, resource usage."""
 
-import facts as f
+import inventory as f
 import grafana as g
 
 JOB = 'job=~"$job"'
 CHECK = f.ACCOUNT
-REASON_HINT = "The reasons are explained in the runbook of the alert IamKeyExporterAccountCheckFailing."
+REASON_HINT = "The runbook of the alert IamKeyExporterAccountCheckFailing describes the reasons."
 THROTTLES = 'code=~"Throttling.*"'
 
 
-def facts_age(of="facts"):
+def data_age(of="facts"):
     return f"(time() - max by (account_id) (iam_key_exporter_account_{of}_timestamp_seconds{{{CHECK}}}))"
 
 
@@ -22,8 +22,8 @@ def accounts_table():
     targets = [
         g.rows(f"max by (account_id) (iam_key_exporter_account_up{{{CHECK}}})"),
         g.rows(f.known_names("account_name, collector")),
-        g.rows(facts_age("last_success")),
-        g.rows(facts_age()),
+        g.rows(data_age("last_success")),
+        g.rows(data_age()),
         g.rows(f"max by (account_id) (iam_key_exporter_last_check_duration_seconds{{{CHECK}}})"),
         g.rows(f"topk by (account_id) (1, {failures})"),
         g.rows(f"sum by (account_id) ({f.users('unknown')})"),
@@ -48,7 +48,7 @@ def accounts_table():
             thresholds=g.steps((3600, g.ORANGE), (6 * 3600, g.RED), base="text"),
             **age,
         ),
-        g.column("Value #D", "Age of facts", 130, thresholds=g.steps((5 * 3600, g.ORANGE), base="text"), **age),
+        g.column("Value #D", "Age of data", 130, thresholds=g.steps((5 * 3600, g.ORANGE), base="text"), **age),
         g.column("Value #E", "Check took", 120, unit="s", decimals=1, custom__align="right"),
         f.number_column("Value #G", "Users unknown", g.steps((1, g.YELLOW), base="text"), 130),
         g.hidden("Value #B"),
@@ -67,10 +67,10 @@ def accounts_table():
     )
     return g.table(
         "Accounts",
-        f"State of the last check of each account, the longest without a good one first. {REASON_HINT}",
+        f"State of the last check of each account, the longest without a successful one first. {REASON_HINT}",
         targets,
         columns,
-        no_value="No account is known: is the exporter being scraped?",
+        no_value="No account is known: check that the exporter is scraped",
         sort=("Last good check", True),
         order=order,
     )
@@ -78,7 +78,7 @@ def accounts_table():
 
 def dashboard():
     board = g.Board(
-        g.HEALTH, "Whether the exporter reaches AWS and its facts are fresh, and what it uses.", f.VARIABLES, "now-6h"
+        g.HEALTH, "State of the exporter: checks, age of the inventories, requests to AWS, resource usage.", f.VARIABLES, "now-6h"
     )
     up = f"max by (account_id) (iam_key_exporter_account_up{{{CHECK}}})"
     board.line(
@@ -108,22 +108,22 @@ def dashboard():
         ),
         g.stat(
             "Failing",
-            "Accounts whose last check failed: their numbers are those of the last good check.",
+            "Accounts whose last check failed: their numbers are those of the last successful check.",
             [g.instant(f"count({up}) - sum({up})")],
             width=3,
             no_value="Not known",
         ),
         g.stat(
             "Vanished",
-            "Accounts that the exporter reported within a day, but reports no longer.",
+            "Accounts that the exporter reported within the last day and no longer reports.",
             [g.instant(f"count(count by (account_id) ({f.seen_within_a_day()})) - (count({up}) or vector(0))")],
             width=3,
             no_value="Not known",
         ),
         g.stat(
-            "Oldest facts",
-            "Age of the oldest facts about an account. Live: up to two intervals. A credential report: up to five hours.",
-            [g.instant(f"max({facts_age()})")],
+            "Oldest data",
+            "Age of the oldest inventory of an account. Live: up to two intervals. A credential report: up to five hours.",
+            [g.instant(f"max({data_age()})")],
             width=3,
             unit="s",
             thresholds=g.steps((5 * 3600, g.ORANGE), (86400, g.RED)),
@@ -132,7 +132,7 @@ def dashboard():
         ),
         g.stat(
             "Configuration",
-            "Whether the last reload of the configuration succeeded. If not, the exporter goes on with the old one.",
+            "Whether the last reload of the configuration succeeded. If not, the exporter continues with the previous one.",
             [g.instant(f"min(iam_key_exporter_config_last_reload_successful{{{JOB}}})")],
             width=3,
             thresholds=g.steps((1, g.GREEN), base=g.RED),
@@ -156,7 +156,7 @@ def dashboard():
         8,
         g.graph(
             "Accounts by state of the last check",
-            "Failing accounts keep the facts of their last good check.",
+            "Failing accounts keep the inventory of their last successful check.",
             [g.series(f"sum({up})", "checked"), g.series(f"count({up}) - sum({up})", "failing")],
             width=8,
             stack=True,
@@ -165,12 +165,12 @@ def dashboard():
             defaults={"decimals": 0},
         ),
         g.graph(
-            "Age of facts",
-            "How old facts about AWS are: in the account with the oldest ones, and in the middle one. Two intervals are the limit for live facts; "
+            "Age of data",
+            "Age of the inventories: the oldest account, and the median. Two intervals are the limit for live inventories; "
             "a credential report can be four hours old.",
             [
-                g.series(f"max({facts_age()})", "oldest"),
-                g.series(f"quantile(0.5, {facts_age()})", "median"),
+                g.series(f"max({data_age()})", "oldest"),
+                g.series(f"quantile(0.5, {data_age()})", "median"),
                 g.series(f"2 * {interval}", "two intervals"),
             ],
             width=8,
@@ -187,7 +187,7 @@ def dashboard():
         ),
         g.graph(
             "Duration of checks",
-            "How long the last check of an account took: the longest, and the middle one. A check longer than the interval delays the next.",
+            "Duration of the last check of an account: the longest, and the median. A check longer than the interval delays the next.",
             [
                 g.series(f"max(iam_key_exporter_last_check_duration_seconds{{{CHECK}}})", "longest"),
                 g.series(
@@ -205,7 +205,7 @@ def dashboard():
         8,
         g.graph(
             "Checks",
-            "Checks finished an hour, good and failed, over all accounts and replicas.",
+            "Completed checks per hour, successful and failed, over all accounts and replicas.",
             [
                 g.series(f"sum(rate(iam_key_exporter_checks_total{{{CHECK}}}[$__rate_interval])) * 3600", "finished"),
                 g.series(
@@ -219,7 +219,7 @@ def dashboard():
         ),
         g.graph(
             "Failed checks by reason",
-            f"Failed checks an hour. {REASON_HINT}",
+            f"Failed checks per hour. {REASON_HINT}",
             [
                 g.series(
                     f"sum by (reason) (rate(iam_key_exporter_check_failures_total{{{CHECK}}}[$__rate_interval])) * 3600 > 0",
@@ -230,7 +230,7 @@ def dashboard():
             draw="bars",
             stack=True,
             interval="5m",
-            no_value="No check failed in this time range, as far as is known",
+            no_value="No check is known to have failed in this time range",
             defaults={"decimals": 0},
         ),
     )
@@ -241,7 +241,7 @@ def dashboard():
         8,
         g.graph(
             "Requests by operation",
-            "Requests to AWS a minute, retries included.",
+            "Requests to AWS per minute, including retries.",
             [
                 g.series(
                     per_minute("iam_key_exporter_aws_requests_total", "service, operation"), "{{service}} {{operation}}"
@@ -256,7 +256,7 @@ def dashboard():
         ),
         g.graph(
             "Failed requests",
-            "Requests that AWS refused or that did not get through, a minute, by operation and AWS's error code. Retries often succeed.",
+            "Failed requests per minute, by operation and AWS's error code, including connection errors. Retries often succeed.",
             [
                 g.series(
                     f'{per_minute("iam_key_exporter_aws_request_failures_total", "operation, code")} > 0',
@@ -268,11 +268,11 @@ def dashboard():
             interval="5m",
             fill=0,
             legend=(),
-            no_value="No request failed in this time range, as far as is known",
+            no_value="No request is known to have failed in this time range",
         ),
         g.graph(
             "Throttled share",
-            "Share of the requests that AWS refused as too many. If it stays high, lower --aws.max-requests-per-second or check less often.",
+            "Share of the requests that AWS throttled. If it stays high, lower --aws.max-requests-per-second or check less often.",
             [
                 g.series(
                     f"(sum({throttled}) or 0 * sum({requests})) / (sum({requests}) > 0)",
@@ -288,7 +288,7 @@ def dashboard():
             soft_max=0.1,
         ),
     )
-    board.row("The exporter itself")
+    board.row("Exporter process")
     board.line(
         8,
         g.graph(
@@ -312,7 +312,7 @@ def dashboard():
         ),
         g.graph(
             "Open files and threads",
-            "File descriptors and threads of the replica that has most of them.",
+            "File descriptors and threads of the replica with the highest number.",
             [
                 g.series(f"max(process_open_fds{{{JOB}}})", "open files"),
                 g.series(f"max(process_threads{{{JOB}}})", "threads"),
@@ -326,7 +326,7 @@ def dashboard():
         8,
         g.graph(
             "Size of a scrape",
-            "Size of the facts in a scrape, plain and compressed. Prometheus asks for gzip.",
+            "Size of the inventory metrics in a scrape, plain and compressed. Prometheus requests gzip.",
             [g.series(f"max by (encoding) (iam_key_exporter_exposition_size_bytes{{{JOB}}})", "{{encoding}}")],
             width=8,
             unit="bytes",
@@ -334,14 +334,14 @@ def dashboard():
         ),
         g.graph(
             "Duration of a scrape",
-            "How long Prometheus waited for each replica. Scrapes never wait for AWS.",
+            "Duration of the scrape of each replica. Scrapes never wait for AWS.",
             [g.series(f"scrape_duration_seconds{{{JOB}}}", "{{instance}}")],
             width=8,
             unit="s",
         ),
         g.graph(
             "Samples in a scrape",
-            "Samples that Prometheus took from each replica. --metrics.users makes them fewer.",
+            "Samples that Prometheus scraped from each replica. --metrics.users reduces their number.",
             [g.series(f"scrape_samples_scraped{{{JOB}}}", "{{instance}}")],
             width=8,
         ),
@@ -350,7 +350,7 @@ def dashboard():
         4,
         g.stat(
             "Running for",
-            "How long the replica that started last has been running.",
+            "Uptime of the replica that started last.",
             [g.instant(f"time() - max(process_start_time_seconds{{{JOB}}})")],
             width=6,
             unit="s",
@@ -360,7 +360,7 @@ def dashboard():
         ),
         g.stat(
             "Configuration loaded",
-            "How long ago the configuration was last loaded successfully, by the replica that did so first.",
+            "Time since the configuration was last loaded successfully, for the replica with the oldest load.",
             [g.instant(f"time() - min(iam_key_exporter_config_last_reload_success_timestamp_seconds{{{JOB}}})")],
             width=6,
             unit="s",

@@ -1,6 +1,6 @@
-"""The state of all accounts at a glance, for the wall and for the morning round."""
+"""The state of all accounts at a glance, for a wall display and the daily review."""
 
-import facts as f
+import inventory as f
 import grafana as g
 
 AGE = f"(time() - {f.active_keys_created()}) / {f.DAY}"
@@ -14,7 +14,7 @@ def span(low, high):
 
 
 def between(expr, low, high, known):
-    """How many keys lie in the span; 0 if there are none, but keys are known. `known`: a metric that tells so cheaply."""
+    """Number of keys in the range; 0 if there are none, but keys are known. `known`: a cheap metric that exists in that case."""
     inside = f"({expr} >= {low}) < {high}" if high else f"{expr} >= {low}"
     return f"count({inside}) or count({known}{{{f.ACCOUNT}}}) * 0"
 
@@ -42,8 +42,8 @@ def dashboard():
         5,
         g.stat(
             "More than one active key",
-            "Users in breach of the policy itself: an IAM user has at most one active access key. Exempt and rotating users are not counted. "
-            "No data means that nothing is known, not that all is well.",
+            "Users that violate the policy itself: an IAM user has at most one active access key. Exempt and rotating users are not counted. "
+            "No data means unknown, not compliant.",
             [g.instant(f"sum({f.violations(several)})")],
             width=5,
             fill=True,
@@ -51,7 +51,7 @@ def dashboard():
         ),
         g.gauge(
             "Compliance",
-            "Share of users who are known to keep to the policy: compliant, rotating or exempt. Users whose keys could not be read do not count as compliant.",
+            "Share of users that are known to comply with the policy: compliant, rotating or exempt. Users whose keys could not be read do not count as compliant.",
             [g.instant(f"sum({f.users('compliant|rotating|exempt')}) / (sum({f.users()}) > 0)")],
             width=4,
             thresholds=f.RATIO,
@@ -60,7 +60,7 @@ def dashboard():
         ),
         g.stat(
             "Longest open",
-            "For how long the longest violation of the one-key rule has lasted, by AWS's own dates.",
+            "Duration of the longest current violation of the one-key rule, from AWS's own dates.",
             [g.instant(f"time() - min({f.since(several)}) or sum({f.violations(several)}) == 0")],
             width=3,
             unit="s",
@@ -86,14 +86,14 @@ def dashboard():
             "Unused keys",
             "unused_key",
             "Users with an active key that was never used, or not for the limit (90 days unless "
-            "configured). Not known where last use is not read (--collect.last-used).",
+            "configured). Unknown if last use is not read (--collect.last-used).",
             g.YELLOW,
             3,
         ),
         g.stat(
             "Not checked",
-            "Accounts whose last check failed, and accounts that the exporter reported within a day but reports no longer. "
-            "Their numbers are old or missing: see the health dashboard.",
+            "Accounts whose last check failed, and accounts that the exporter reported within the last day and no longer reports. "
+            "Their numbers are outdated or missing: see the health dashboard.",
             [
                 g.instant(
                     f"count(count by (account_id) ({f.seen_within_a_day()}))"
@@ -109,8 +109,8 @@ def dashboard():
         9,
         f.findings_table(
             "Users with more than one active key",
-            "Who, since when, and where to act. Owner is the user's tag `owner`, where the exporter reads it (--collect.tags=owner). "
-            "A user leaves the table at the first check that says so.",
+            "Users, start of the violation, and links for remediation. Owner is the user's tag `owner`, if the exporter reads it (--collect.tags=owner). "
+            "A user is removed from the table by the first check that finds it compliant.",
             several,
             no_value="No user is known to have more than one active key",
         ),
@@ -121,7 +121,7 @@ def dashboard():
         9,
         g.bars(
             "Accounts with most violations",
-            "Users with more than one active key: the ten accounts with most of them.",
+            "Users with more than one active key: the ten accounts with the most.",
             [g.instant(f"topk(10, {f.called(f.violations(several))})", "{{account}}")],
             width=8,
             thresholds=g.NONE_ALLOWED,
@@ -130,11 +130,11 @@ def dashboard():
         ),
         g.graph(
             "Violations over time, by account",
-            "Users with more than one active key, in the ten accounts that had most of them in this time range.",
+            "Users with more than one active key, in the ten accounts with the most in this time range.",
             [g.series(f.called(f"{f.violations(several)} and on (account_id) {worst}"), "{{account}}")],
             width=16,
             step=True,
-            no_value="No violation known in this time range",
+            no_value="No violation is known in this time range",
             defaults={"decimals": 0},
             table=True,
             legend=("lastNotNull", "max"),
@@ -145,7 +145,7 @@ def dashboard():
         7,
         g.bars(
             "Active keys by age",
-            "Days since the key was created. Complete if the exporter names all users (--metrics.users=all or keyed).",
+            "Days since the key was created. Complete if the exporter exports series for all users (--metrics.users=all or keyed).",
             [g.instant(between(AGE, low, high, "aws_iam_access_key_active"), span(low, high)) for low, high, _ in AGES],
             width=8,
             thresholds=g.NEUTRAL,
@@ -156,7 +156,7 @@ def dashboard():
         ),
         g.bars(
             "Active keys by last use",
-            "Days since the key was last used. Keys count as never used only where last use is read (--collect.last-used, or the credential report).",
+            "Days since the key was last used. Keys count as never used only if last use is read (--collect.last-used, or the credential report).",
             [
                 *(
                     g.instant(
@@ -184,7 +184,7 @@ def dashboard():
         ),
         g.bars(
             "Keys by status",
-            "Access keys of users. An inactive key opens nothing, but takes one of the user's two places: delete it when nobody misses it.",
+            "Access keys of users. An inactive key cannot be used, but takes one of the user's two slots: delete it once it is known to be unused.",
             [
                 g.instant(f'sum(max by (account_id) (aws_iam_access_keys{{{f.ACCOUNT}, status="{status}"}}))', status)
                 for status in ("active", "inactive")
@@ -199,7 +199,7 @@ def dashboard():
         ),
         g.bars(
             "Exemptions by state",
-            "Exemptions of the exporter's configuration. Expired ones no longer exempt; unmatched ones match no user: a typing error, or the user is gone.",
+            "Exemptions of the exporter's configuration. Expired ones are no longer applied; unmatched ones match no user: the name is misspelled, or the user was deleted.",
             [
                 g.instant(f'sum(max by (job) (aws_iam_exemptions{{job=~"$job", state="{state}"}}))', state)
                 for state in ("used", "expired", "unmatched")
@@ -214,7 +214,7 @@ def dashboard():
         9,
         f.findings_table(
             "Users with old or unused keys",
-            "Findings of the other rules about users: one line a user and rule.",
+            "Findings of the other rules about users: one row per user and rule.",
             "key_age|unused_key",
             no_value="No user is known to have an old or unused key",
         ),
@@ -223,21 +223,21 @@ def dashboard():
     board.line(
         10,
         f.accounts_table(
-            "Accounts", "All accounts, those with most users in violation first. Click on one to drill down."
+            "Accounts", "All accounts, those with most users in violation first. Click an account to drill down."
         ),
     )
     board.line(
         7,
         g.table(
             "Exemptions",
-            "Every exemption of the configuration, the next to end first. After its last day an exemption no longer holds. "
-            "Without account or rule it holds for all of them.",
+            "Every exemption of the configuration, the next to expire first. After its last day an exemption is no longer applied. "
+            "Without account or rule it applies to all of them.",
             [g.rows(f"{expires} * 1000"), g.rows(f"({expires} - time()) / {f.DAY}")],
             [
                 g.column("user", "User (name or ARN, with wildcards)"),
                 g.column("account", "Account ID", 140, "all"),
                 g.column("rule", "Rule", 220, "all", mappings=f.RULE_MAPPING),
-                g.column("Value #A", "Holds until", unit=f.DATE),
+                g.column("Value #A", "Expires", unit=f.DATE),
                 f.days_column("Value #B", "Left", g.steps((14, "text"), base=g.ORANGE, below=g.RED), 110),
             ],
             no_value="No exemption is known",

@@ -1,7 +1,7 @@
-"""Expressions and panels about facts of AWS that more than one dashboard shows.
+"""Expressions and panels about the inventory that several dashboards use.
 
 Two replicas of the exporter report the same account, so every expression first takes the maximum over the replicas
-(`max by (account_id, ...)`) and only then adds up. What has no samples now stays absent: nothing here turns it into 0.
+(`max by (account_id, ...)`) and only then sums. A missing sample stays missing: no expression turns it into 0.
 """
 
 import grafana as g
@@ -36,7 +36,7 @@ RULE_MAPPING = g.text_of({rule: text for rule, (text, _) in RULES.items()})
 RULE_MAPPING_SHORT = g.text_of(
     {rule: text for rule, (text, _) in RULES.items()} | {"multiple_active_keys": "Several keys"}
 )
-# A breach of more than a day is critical in the alerts, too.
+# A violation of more than a day is critical in the alerts, too.
 DAYS_IN_VIOLATION = g.steps((1, g.RED), base=g.ORANGE)
 KEY_AGES = g.steps((60, g.YELLOW), (90, g.RED))
 RATIO = g.steps((0.9, g.ORANGE), (0.98, g.YELLOW), (1, g.GREEN), base=g.RED)
@@ -52,7 +52,7 @@ def users(status=""):
 
 
 def known_names(labels="account_name"):
-    """One series an account, even in the moment in which two replicas disagree about its name."""
+    """One series per account, even while two replicas report different names."""
     return f"topk by (account_id) (1, max by (account_id, {labels}) (aws_iam_account_info{{{ACCOUNT}}}))"
 
 
@@ -61,7 +61,7 @@ def named(expr, labels="account_name"):
 
 
 def called(expr):
-    """Adds the label `account`: the account's name, or its ID where it has none."""
+    """Adds the label `account`: the account's name, or its ID if it has none."""
     expr = f'label_replace({named(expr)}, "account", "$1", "account_id", "(.*)")'
     return f'label_replace({expr}, "account", "$1", "account_name", "(.+)")'
 
@@ -75,9 +75,9 @@ def since(rules, scope=ACCOUNT):
 
 
 def active_keys_created(scope=ACCOUNT, of=""):
-    """When each active key was created: the product is 0 for inactive ones.
+    """Creation time of each active key: the product is 0 for inactive ones.
 
-    `of` narrows the keys down to the users of a selector before the costly part.
+    `of` restricts the keys to the users of a selector before the expensive part.
     """
     created = f"aws_iam_access_key_created_timestamp_seconds{{{scope}}}"
     if of:
@@ -93,8 +93,8 @@ def active_keys_last_used(scope=ACCOUNT):
 
 
 def seen_within_a_day():
-    """Accounts that the exporter reports or has reported. `unknown` stands for one whose ID is not found out yet: it counts
-    only as long as it is there, for every start of the exporter leaves it behind."""
+    """Accounts that the exporter reports or has reported. `unknown` is an account whose ID has not been determined yet: it
+    counts only while it is exported, because every start of the exporter exports it for a moment."""
     up = "iam_key_exporter_account_up"
     return f'(last_over_time({up}{{{ACCOUNT}, account_id!="unknown"}}[1d]) or {up}{{{ACCOUNT}}})'
 
@@ -160,7 +160,7 @@ def number_column(field, title, thresholds=None, width=90):
 
 
 def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=g.COLUMNS):
-    """Users in violation: one line a user and rule. The other queries add columns to the lines of the first."""
+    """Users in violation: one row per user and rule. The other queries add columns to the rows of the first."""
     begun = since(rules, scope)
     ages = f"(time() - {active_keys_created(scope, in_violation(rules, scope))}) / {DAY}"
     of_user = lambda expr: f"{begun} * 0 + on (account_id, user_name) group_left () {expr}"
@@ -179,7 +179,7 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
         g.column("user_name", "User", links=[USER_LINK]),
         g.column("tag_owner", "Owner", 125),
         g.column("rule", "Rule", 105, mappings=RULE_MAPPING_SHORT) if several else g.hidden("rule"),
-        # As wide as there is room, so that the header of an empty table, which has no labels, fills the panel.
+        # Without a width, so that the header of an empty table, which has no labels, fills the panel.
         g.column("Value #A", "Since", unit=DATE),
         days_column("Value #B", "For", DAYS_IN_VIOLATION, 75),
         number_column("Value #C", "Active keys", g.steps((2, g.RED), base="text"), 90),
@@ -258,7 +258,7 @@ def accounts_table(title, description):
         ),
         g.column(
             "Value #J",
-            "Age of facts",
+            "Age of data",
             105,
             unit="s",
             decimals=0,
@@ -276,12 +276,12 @@ def accounts_table(title, description):
 def violations_graph(width):
     return g.graph(
         "Violations over time",
-        "Users in violation of each rule (for root keys: accounts), exempt and rotating ones not counted. A gap means that nothing was known.",
+        "Users in violation of each rule (for root keys: accounts), without exempt and rotating ones. A gap means that there was no data.",
         [g.series(f"sum({violations(rule)})", text) for rule, (text, _) in RULES.items()],
         width=width,
         step=True,
         colors=RULE_COLORS,
-        no_value="Nothing known in this time range",
+        no_value="No data in this time range",
         soft_max=5,
         defaults={"decimals": 0},
     )
@@ -290,13 +290,13 @@ def violations_graph(width):
 def users_graph(width):
     return g.graph(
         "Users by status over time",
-        "All IAM users by status. Rotating: in breach, within the grace period. Exempt: by the configuration. Unknown: the keys could not be read.",
+        "All IAM users by status. Rotating: violated, within the grace period. Exempt: by the configuration. Unknown: the keys could not be read.",
         [g.series(f"sum({users(status)})", text) for status, (text, _) in reversed(STATUSES.items())],
         width=width,
         stack=True,
         step=True,
         colors={text: color for text, color in STATUSES.values()},
-        no_value="Nothing known in this time range",
+        no_value="No data in this time range",
         defaults={"decimals": 0},
     )
 
@@ -311,7 +311,7 @@ VARIABLES = [
     g.variable(
         "account_id",
         "Account",
-        # Accounts of the last day, so that the choice survives an outage; those without a good check have no name yet.
+        # Accounts of the last day, so that the selection survives an outage; accounts without a successful check have no name yet.
         'query_result(label_join(max by (account_id, account_name) (last_over_time(aws_iam_account_info{job=~"$job"}[1d])) or on (account_id)'
         ' max by (account_id) (last_over_time(iam_key_exporter_account_up{job=~"$job", account_id!="unknown"}[1d])), "text", " ", "account_name", "account_id"))',
         "AWS accounts, by name and ID.",
@@ -325,5 +325,5 @@ USER_VARIABLE = g.variable(
     'label_values({__name__=~"aws_iam_user_active_access_keys|aws_iam_user_violation_since_timestamp_seconds", '
     + ACCOUNT
     + "}, user_name)",
-    "IAM users of the chosen accounts; choose an account first where there are many.",
+    "IAM users of the selected accounts; with many users select an account first.",
 )
