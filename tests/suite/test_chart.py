@@ -1,7 +1,7 @@
-"""The Helm chart: what it renders is what a cluster takes, what the exporter takes, and what its documentation says.
+"""The Helm chart: its output is accepted by a cluster and by the exporter, and matches the documentation.
 
-`helm-unittest` (helm/iam-key-exporter/tests) looks at single templates; here is what needs more than one of them, or
-another program's judgement. Every file in the chart's ci/ is a case of the tests below.
+`helm-unittest` (helm/iam-key-exporter/tests) tests single templates; the tests here need several of them, or the validation
+of another program. Every file in the chart's ci/ is a case of the tests below.
 
 To accept changed renderings: UPDATE_GOLDEN=1 pytest tests/suite/test_chart.py -k golden
 """
@@ -44,7 +44,7 @@ def run(*arguments, **options):
 
 @pytest.fixture(scope="module", autouse=True)
 def helm_home(tmp_path_factory):
-    """Helm reads no settings, plugins and caches of the developer's."""
+    """An environment in which Helm does not use settings, plugins and caches of the developer."""
     home = tmp_path_factory.mktemp("helm")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
@@ -57,7 +57,7 @@ def helm_home(tmp_path_factory):
 
 
 def template(*values, helm="helm3", version=NEWEST, release="keys", chart=CHART, expect=0):
-    """The text that Helm renders. `values` are files, or dictionaries that are given as files are."""
+    """The text that Helm renders. `values` are files, or dictionaries that are passed as files."""
     command = [TOOLS.bin(helm), "template", release, chart, "--namespace=exporters", f"--kube-version={version}"]
     text = None
     for each in values:
@@ -75,7 +75,7 @@ def rendered(path):
     return template(path)
 
 
-# libyaml where PyYAML was built with it: the dashboards take the other one seconds.
+# libyaml if PyYAML was built with it: the pure Python loader takes seconds for the dashboards.
 YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -90,7 +90,7 @@ def find(manifests, kind, name=None):
 
 
 def pods(manifests):
-    """Names and specs of everything that becomes a pod."""
+    """Names and specs of all pods that the manifests create."""
     for each in manifests:
         if each["kind"] == "Deployment":
             yield "Deployment", each["spec"]["template"]["metadata"]["labels"], each["spec"]["template"]["spec"]
@@ -108,7 +108,7 @@ def merged(base, *others):
     return result
 
 
-# --- one source, generated parts ----------------------------------------------------------------------------------
+# --- generated parts ----------------------------------------------------------------------------------------------
 
 
 def test_rules_dashboards_and_readme_are_up_to_date():
@@ -118,7 +118,7 @@ def test_rules_dashboards_and_readme_are_up_to_date():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what `scripts/chart` reads, up to date, to be spoilt."""
+    """An up-to-date copy of the input of `scripts/chart`, for modification by a test."""
     for part in ("scripts", "alerts", "dashboards", "helm", "tools"):
         shutil.copytree(ROOT / part, tmp_path / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     links = tmp_path / "target" / "tools" / "bin"
@@ -137,7 +137,7 @@ def checkout(tmp_path):
         ("helm/iam-key-exporter/values.yaml", ["helm/iam-key-exporter/README.md"]),
     ],
 )
-def test_a_drift_is_found_and_mended(checkout, path, stale):
+def test_a_drift_is_found_and_repaired(checkout, path, stale):
     with open(checkout / path, "a") as file:
         file.write("# -- New.\nnew: 1\n" if path.endswith("values.yaml") else "\n")
     found = run(checkout / "scripts" / "chart", "--check")
@@ -195,7 +195,7 @@ def test_the_archive_holds_the_chart_and_nothing_else(helm, tmp_path):
     archive = tmp_path / f"iam-key-exporter-{version}.tgz"
     with tarfile.open(archive) as tar:
         names = {name.removeprefix("iam-key-exporter/") for name in tar.getnames()}
-        # The links of the clone would lead nowhere.
+        # The links of the clone would be dangling.
         assert all(member.isfile() for member in tar)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"Chart.yaml", ".helmignore", "README.md", "files", "templates", "values.schema.json", "values.yaml"}
@@ -233,7 +233,7 @@ def test_lint(helm):
         assert "1 chart(s) linted, 0 chart(s) failed" in result.stdout + result.stderr
 
 
-def test_lint_fails_on_a_spoilt_chart(tmp_path):
+def test_lint_fails_on_an_invalid_chart(tmp_path):
     chart = tmp_path / "iam-key-exporter"
     shutil.copytree(CHART, chart)
     (chart / "templates" / "service.yaml").write_text("{{ include \"no-such-template\" . }}")
@@ -272,14 +272,14 @@ def test_kubernetes_takes_every_object(case, version):
     code, report = kubeconform(text, version)
     assert code == 0, report["resources"]
     manifests = objects(text)
-    # Nothing is passed over for want of a schema.
+    # No object is skipped because of a missing schema.
     assert report["summary"] == {"valid": len(manifests), "invalid": 0, "errors": 0, "skipped": 0}
     names = [(each["apiVersion"], each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in manifests]
     assert len(names) == len(set(names)), "an object twice"
 
 
 def test_the_cases_render_every_template():
-    """No template escapes the tests: each makes an object in at least one case."""
+    """Every template renders an object in at least one case."""
     sources = {source for case in CASES for source in re.findall(r"^# Source: iam-key-exporter/(.+)$", rendered(case), re.MULTILINE)}
     templates = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")}
     assert templates - sources == {"templates/validate.yaml"}
@@ -287,7 +287,7 @@ def test_the_cases_render_every_template():
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_large_numbers_keep_their_digits(helm):
-    """Helm reads numbers as fractions and likes to write 1e+06, which Kubernetes and the exporter do not take."""
+    """Helm parses numbers as floats and may render 1e+06, which Kubernetes and the exporter do not accept."""
     million = 1000000
     limits = dict.fromkeys(["sampleLimit", "targetLimit", "labelLimit", "labelNameLengthLimit", "labelValueLengthLimit"], million)
     text = template(
@@ -311,7 +311,7 @@ def test_large_numbers_keep_their_digits(helm):
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_golden(case):
-    """The whole text, without rules and dashboards: those have tests of their own."""
+    """The complete text, without rules and dashboards, which have separate tests."""
     documents = [
         document
         for document in rendered(case).split("---\n")
@@ -340,7 +340,7 @@ REFUSALS = yaml.safe_load((DATA / "refusals.yaml").read_text())
 def test_refusal(helm, refusal):
     error = template(refusal["values"], helm=helm, expect=1)
     assert refusal["error"] in error
-    # The user's mistake, not a template that trips over it.
+    # The error is a message about the value, not a failure inside a template.
     assert "nil pointer" not in error and "wrong type" not in error
 
 
@@ -352,7 +352,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 def leaves(values, path=()):
     for key, value in values.items():
-        # Maps that are one value for the chart: labels, security contexts and the like.
+        # Maps that the chart treats as one value: labels, security contexts and the like.
         whole = not value or not isinstance(value, dict) or not owns(path + (key,))
         if whole:
             yield ".".join(path + (key,))
@@ -370,7 +370,7 @@ def schema_at(path):
 
 
 def owns(path):
-    """Whether the keys of the map at `path` are the chart's: then the schema demands them."""
+    """Whether the chart defines the keys of the map at `path`: then the schema requires them."""
     return "required" in schema_at(path)
 
 
@@ -381,7 +381,7 @@ def at(path, value):
 
 
 def test_no_value_is_dead():
-    """Every value changes what is rendered. The table names another value for each, and what must be on for it to count."""
+    """Every value changes the output. The table contains another value for each, and the settings that it requires."""
     table = yaml.safe_load((DATA / "other-values.yaml").read_text())
     others = {path: value for entry in table for path, value in entry["others"].items()}
     assert sorted(others) == sorted(leaves(VALUES))
@@ -426,7 +426,7 @@ def test_schema_knows_every_value_and_no_other():
 
 
 def test_schema_is_strict_everywhere():
-    """Objects of the chart's own say which keys they know; open ones are the few named here."""
+    """Objects of the chart list their keys; only the objects named here accept any key."""
     open_ones = []
 
     def visit(node, path):
@@ -443,7 +443,7 @@ def test_schema_is_strict_everywhere():
     assert open_ones == [
         "/properties/global",  # a parent chart's other keys
         "/properties/extraVolumes/items",  # dozens of kinds of volumes
-        "/properties/prometheusRule/properties/extraGroups/items",  # judged by the operator
+        "/properties/prometheusRule/properties/extraGroups/items",  # validated by the operator
     ]
 
 
@@ -468,7 +468,7 @@ def schema_configuration(node=None, path=""):
 
 def test_config_takes_every_documented_key_and_no_other():
     keys, example = documented_configuration()
-    # The chart's own: the port of the container, its Service and its probes must agree.
+    # Set by the chart: the port of the container, its Service and its probes must agree.
     keys.remove("web.listen_address")
     from_example = {f"policy.{rule}.{key}" for rule, settings in example["policy"].items() for key in settings}
     assert set(schema_configuration()) == keys | from_example | {"exemptions"}
@@ -480,7 +480,7 @@ def test_config_takes_every_documented_key_and_no_other():
 
 
 def test_every_flag_is_reachable():
-    """By `config`, by a value of its own, or on purpose not at all."""
+    """By `config`, or by a separate value."""
     own_values = {"--config.file": "existingConfigSecret", "--demo": "demo", "--web.listen-address": "containerPort"}
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = re.findall(r"^\| `(--[^`]*)` \|([^|]*)\|[^|]*\|([^|]*)\|", text, re.MULTILINE)
@@ -511,7 +511,7 @@ def test_objects_find_each_other(case):
     assert matches(deployment["spec"]["selector"]["matchLabels"], labels)
     test_pods = [each for each in manifests if each["kind"] == "Pod"]
 
-    # The port is one everywhere, and the volumes that are mounted exist.
+    # All objects use the same port, and mounted volumes exist.
     assert f"--web.listen-address=:{ports['metrics']}" in container["args"]
     for probe in ("livenessProbe", "readinessProbe"):
         if probe in container:
@@ -564,14 +564,14 @@ def test_objects_find_each_other(case):
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_metrics_are_scraped_before_a_pod_is_ready(case):
-    """A pod that cannot reach AWS is not ready, and its metrics must be seen all the same."""
+    """A pod that cannot reach AWS is not ready, but its metrics must be scraped."""
     for each in objects(rendered(case)):
         if each["kind"] == "Service":
             assert each["spec"]["publishNotReadyAddresses"] is True
 
 
 def restricted(spec):
-    """What the Pod Security Standard "restricted", and "baseline" below it, has against a pod: a list of fields."""
+    """The fields of a pod that violate the Pod Security Standard "restricted", which includes "baseline"."""
     against = []
 
     def check(good, field):
@@ -620,7 +620,7 @@ def test_pod_security_restricted(case):
 
 
 def test_default_security_contexts():
-    """More than "restricted" asks: a user that is nobody's, and nothing to write to."""
+    """Stricter than "restricted": an unprivileged numeric user, and a read-only file system."""
     for kind, _, spec in pods(objects(template({}))):
         assert spec["automountServiceAccountToken"] is False, kind
         assert spec["securityContext"] == {
@@ -673,7 +673,7 @@ def test_the_check_of_pod_security_sees_each_field(path, value, field):
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_as_a_dependency(helm, tmp_path):
-    """Inside another chart: globals of the parent are taken, its other globals are left alone, a condition switches it."""
+    """As a dependency: known globals of the parent are used, others are ignored, a condition disables the chart."""
     parent = tmp_path / "parent"
     (parent / "templates").mkdir(parents=True)
     dependency = {"name": "iam-key-exporter", "version": ">=0", "repository": f"file://{CHART}", "condition": "exporters.iamKeys"}
@@ -691,7 +691,7 @@ def test_as_a_dependency(helm, tmp_path):
 
 
 def test_a_release_fits_into_a_secret():
-    """Helm keeps chart and manifests of a release in one Secret, which may have one mebibyte."""
+    """Helm stores chart and manifests of a release in one Secret, which is limited to one mebibyte."""
     files = {str(path): path.read_text() for path in CHART.rglob("*") if path.is_file() and path.parent.name not in ("ci", "tests")}
     release = json.dumps({"chart": files, "manifest": rendered(CHART / "ci" / "everything-values.yaml")})
     # Twice base64: once by Helm, once by Kubernetes; the limit is of the data after the second is undone.
@@ -717,7 +717,7 @@ DEFAULT_RULES = {"prometheusRule": {"enabled": True}}
 
 
 def normal(rules):
-    """Rules with every expression as text: the operator wants it so, and `2` and `"2"` are the same to Prometheus."""
+    """Rules with every expression as a string: the operator requires it, and `2` and `"2"` are equal for Prometheus."""
     rules = copy.deepcopy(rules)
     for group in rules["groups"]:
         for rule in group["rules"]:
@@ -769,7 +769,7 @@ def test_rules_pass_the_tests_of_the_alerts(tmp_path):
     ids=["threshold", "enabled", "severity", "for", "labels", "alertLabels"],
 )
 def test_values_change_what_the_alerts_do(changed, tmp_path):
-    """The same tests notice each kind of override: it reaches Prometheus, and is not only rendered."""
+    """The same tests fail with each kind of override: it changes the evaluation, not only the rendered text."""
     result = rule_tests(template(merged(DEFAULT_RULES, {"prometheusRule": changed})), tmp_path, "exemptions")
     assert result.returncode == 1, result.stdout
     assert "FAILED" in result.stdout + result.stderr
@@ -820,7 +820,7 @@ def test_every_block_of_the_guide_is_tested():
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_the_guides_commands(helm, tmp_path):
-    """Each Helm command renders here what it would install; what kubectl names is among it; curl is test_the_demo_answers."""
+    """Each Helm command renders what it would install, and kubectl refers to these objects; test_the_demo_answers covers curl."""
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(GUIDE_VALUES["values.yaml"]))
     manifests, installed = [], 0
     for command in guide_commands():
@@ -862,7 +862,7 @@ def test_the_guides_commands(helm, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(GUIDE_VALUES) - {"values.yaml"}))
 def test_the_guides_values(name):
-    """Each is an addition to values.yaml, and is seen in what is rendered."""
+    """Each is an addition to values.yaml and changes the rendered output."""
     together = merged(GUIDE_VALUES["values.yaml"], GUIDE_VALUES[name])
     text = template(together, release="iam-key-exporter")
     code, report = kubeconform(text, NEWEST)
@@ -894,11 +894,11 @@ def test_the_guides_service_account_is_the_one_that_the_trust_policies_name():
         )
 
 
-# --- the exporter itself ------------------------------------------------------------------------------------------
+# --- the exporter with the chart's arguments ----------------------------------------------------------------------
 
 
 class Pod(Process):
-    """The exporter's container as rendered, run here: its arguments, its environment and nothing else, its volumes."""
+    """The exporter's container as rendered, run as a process: its arguments, its environment only, its volumes."""
 
     def __init__(self, manifests, directory, contents=None, environment=None, command=None):
         pod = find(manifests, "Deployment")["spec"]["template"]["spec"]
@@ -953,14 +953,14 @@ CREDENTIAL_REPORT = (
 
 
 def seconds(text):
-    """The exporter's durations, which it writes with other units than it was given."""
+    """Durations in the exporter's output format, which may use other units than the input."""
     units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "day": 86400, "month": 2630016, "year": 31557600}
     parts = re.findall(r"(\d+)(year|month|day|[dhms])s?\b", text)
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
 def assert_in_effect(given, effective, path=""):
-    """Everything that was given is in effect."""
+    """Every configured setting is in effect."""
     if isinstance(given, dict):
         for key, value in given.items():
             assert_in_effect(value, effective[key], f"{path}.{key}")
@@ -976,7 +976,7 @@ def assert_in_effect(given, effective, path=""):
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_the_exporter_takes_arguments_and_configuration(case, tmp_path):
-    """`verify-config` with what the container gets, instead of `serve`: exit 0, and what was configured is in effect."""
+    """`verify-config` with the container's arguments instead of `serve`: exit code 0, and every setting is in effect."""
     contents = {"report": {"report.csv": CREDENTIAL_REPORT}}
     secret = yaml.safe_load(case.read_text()).get("existingConfigSecret")
     if secret:
@@ -1026,7 +1026,7 @@ def test_the_demo_answers(tmp_path):
     assert gone.returncode == 1
 
 
-def test_prometheus_scrapes_and_alerts_as_the_chart_tells_it(tmp_path):
+def test_prometheus_scrapes_and_alerts_as_the_chart_configures_it(tmp_path):
     """Prometheus with the scrape configuration of the ServiceMonitor and the rules of the PrometheusRules."""
     demo = merged(yaml.safe_load((CHART / "ci" / "demo-values.yaml").read_text()), {"containerPort": free_port()})
     text = template(demo, release="other")
@@ -1054,7 +1054,7 @@ ROLE = "arn:aws:iam::123456789012:role/iam-key-exporter"
 
 @contextlib.contextmanager
 def pod_identity_agent(token):
-    """The agent of EKS on a node: gives credentials of the role to whoever shows the token of the service account."""
+    """The agent of EKS on a node: returns credentials of the role for the token of the service account."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -1084,7 +1084,7 @@ def pod_identity_agent(token):
 
 @pytest.mark.parametrize("way", ["irsa", "pod-identity"])
 def test_against_aws(way, moto, started, tmp_path):
-    """The container as EKS would start it, AWS being moto: the role of the service account is all it has."""
+    """The container as EKS would start it, with moto as AWS: its only credentials are the role of the service account."""
     moto.user("ann", "Active", "Active")
     moto.user("bob", "Active")
     token = tmp_path / "token"
@@ -1098,7 +1098,7 @@ def test_against_aws(way, moto, started, tmp_path):
         values["serviceAccount"] = {"annotations": {"eks.amazonaws.com/role-arn": ROLE}}
     manifests = objects(template(values))
     annotations = find(manifests, "ServiceAccount")["metadata"].get("annotations", {})
-    # What EKS adds to the pod: for the annotation, or for an association with the service account.
+    # The settings that EKS adds to the pod: for the annotation, or for an association with the service account.
     if way == "irsa":
         added = {"AWS_ROLE_ARN": annotations["eks.amazonaws.com/role-arn"], "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
     else:

@@ -19,8 +19,8 @@
 {{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
-{{- /* Selectors cannot be changed by an upgrade: nothing that users set goes in here but the names. The component
-       keeps the pod of `helm test` out of the Service and the NetworkPolicy. */}}
+{{- /* An upgrade cannot change selectors: they contain no values of the user except names. The component excludes
+       the pod of `helm test` from the Service and the NetworkPolicy. */}}
 {{- define "iam-key-exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "iam-key-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -34,7 +34,7 @@ app.kubernetes.io/component: test
 {{- end }}
 
 {{- /* Labels of an object: (dict "root" $ "extra" <labels of the values> "component" <default: exporter>). A merge, so that a
-       label which is set twice is written once. */}}
+       label that is set twice is rendered once. */}}
 {{- define "iam-key-exporter.labels" -}}
 {{- $component := dict "app.kubernetes.io/component" (.component | default "exporter") }}
 {{- $selector := merge $component (include "iam-key-exporter.selectorLabels" .root | fromYaml) }}
@@ -45,7 +45,7 @@ app.kubernetes.io/component: test
 {{- merge $selector (.extra | default dict) .root.Values.commonLabels $standard | toYaml }}
 {{- end }}
 
-{{- /* The port at which the Service's name answers: a headless one leads to the pods themselves. */}}
+{{- /* The port of the Service's DNS name: that of a headless Service resolves to the pods. */}}
 {{- define "iam-key-exporter.servicePort" -}}
 {{- ternary .Values.containerPort .Values.service.port (eq .Values.service.clusterIP "None") }}
 {{- end }}
@@ -85,8 +85,8 @@ imagePullSecrets:
 {{- ternary .Values.existingConfigSecret.key "config.yaml" (ne .Values.existingConfigSecret.name "") }}
 {{- end }}
 
-{{- /* Changes when the configuration does, so that the pods are replaced. A Secret of the user's can be read only when Helm
-       talks to a cluster; `helm template` sees none, and then its name alone counts. */}}
+{{- /* Changes with the configuration, so that the pods are replaced. An existing Secret can be read only if Helm is connected
+       to a cluster; with `helm template` only its name is used. */}}
 {{- define "iam-key-exporter.configChecksum" -}}
 {{- $secret := .Values.existingConfigSecret }}
 {{- if $secret.name }}
@@ -100,8 +100,8 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* What ServiceMonitor and PodMonitor say alike about the endpoint: (dict "monitor" <values>). The job is the same
-       whatever release and Service are called: alerts and dashboards select by it. */}}
+{{- /* The endpoint of ServiceMonitor and PodMonitor: (dict "monitor" <values>). The job does not depend on the names of
+       release and Service: alerts and dashboards select by it. */}}
 {{- define "iam-key-exporter.endpoint" -}}
 port: metrics
 path: /metrics
@@ -124,7 +124,7 @@ metricRelabelings:
 {{- end }}
 {{- end }}
 
-{{- /* ... and about targets and limits: (dict "root" $ "monitor" <values>). */}}
+{{- /* The targets and limits of both: (dict "root" $ "monitor" <values>). */}}
 {{- define "iam-key-exporter.monitor" -}}
 namespaceSelector:
   matchNames:
@@ -132,7 +132,7 @@ namespaceSelector:
 selector:
   matchLabels:
     {{- include "iam-key-exporter.selectorLabels" .root | nindent 4 }}
-{{- /* Helm reads numbers as fractions, and would write 10000000 as 1e+07: hence int64, here and elsewhere. */}}
+{{- /* Helm parses numbers as floats and would render 10000000 as 1e+07: hence int64, here and elsewhere. */}}
 {{- range $limit := list "sampleLimit" "targetLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
 {{- with get $.monitor $limit }}
 {{ $limit }}: {{ int64 . }}
