@@ -3,11 +3,11 @@
 #   docker build --tag iam-key-exporter .
 #   docker run --rm --publish 19674:19674 iam-key-exporter serve --demo
 #
-# It is built for the platform that it is built on (amd64, arm64): cross-compiling would need a C compiler for the other
-# one, and emulation makes the link-time optimisation take hours.
+# It is built natively for the platform of the builder (amd64, arm64): cross-compiling would need a C compiler for the other
+# one, and with emulation the link-time optimisation takes hours.
 
 # Alpine's target is linked with musl, statically, by default. Another image with Rust, a C compiler and CA certificates
-# does as well; for one with glibc add
+# works as well; for one with glibc add
 #   --build-arg CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu --build-arg RUSTFLAGS="-C target-feature=+crt-static"
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine
 
@@ -17,8 +17,8 @@ ARG CARGO_BUILD_TARGET
 ARG RUSTFLAGS
 WORKDIR /build
 
-# A layer of its own for the dependencies: they compile again when Cargo.lock changes, not with every change of src/.
-# Tests and benchmarks are not part of the context, so the manifest must not name them.
+# A separate layer for the dependencies: they are compiled when Cargo.lock changes, not with every change of src/.
+# Tests and benchmarks are not part of the context, so they are removed from the manifest.
 COPY Cargo.toml Cargo.lock ./
 RUN awk '/^\[/ { skip = /^\[\[(bench|test|example)\]\]/ } !skip' Cargo.toml >Cargo.toml.new \
     && mv Cargo.toml.new Cargo.toml \
@@ -29,7 +29,7 @@ RUN awk '/^\[/ { skip = /^\[\[(bench|test|example)\]\]/ } !skip' Cargo.toml >Car
 
 COPY src src
 ARG REVISION=unknown
-# cargo goes by dates: without a touch it could take the empty program above for newer than the real one.
+# cargo compares modification times: without `touch` it could treat the empty program above as newer than the sources.
 RUN touch src/lib.rs src/main.rs \
     && IAM_KEY_EXPORTER_REVISION="$REVISION" cargo install --locked --path . --root /out --no-track \
     && mkdir -p /root-of-image/etc/ssl/certs \
@@ -38,7 +38,7 @@ RUN touch src/lib.rs src/main.rs \
 
 FROM scratch
 COPY --from=build /root-of-image/ /
-# By number: Kubernetes' runAsNonRoot cannot tell who a name is.
+# Numeric: Kubernetes' runAsNonRoot cannot verify a user name.
 USER 65534:65534
 EXPOSE 19674
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/iam-key-exporter", "healthcheck"]
@@ -47,7 +47,7 @@ CMD ["serve"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="iam-key-exporter" \
-      org.opencontainers.image.description="Prometheus exporter that keeps checking AWS IAM users for more than one active access key" \
+      org.opencontainers.image.description="Prometheus exporter that continuously checks AWS IAM users for more than one active access key" \
       org.opencontainers.image.url="https://github.com/iam-key-exporter/iam-key-exporter" \
       org.opencontainers.image.source="https://github.com/iam-key-exporter/iam-key-exporter" \
       org.opencontainers.image.documentation="https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/docker.md" \

@@ -4,7 +4,7 @@
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## Everything that CI checks; installs what it needs first
+test: ## Everything that CI checks; installs the tools first
 	@scripts/test
 
 test-deploy: ## Only the tests that boot a machine and run containers, as root
@@ -16,7 +16,7 @@ check: ## The fast part: formatting, lints, unit tests
 tools: ## Install the test tools into a cache
 	@scripts/tools
 
-demo: ## Exporter, Prometheus and Alertmanager with invented users, until Ctrl-C
+demo: ## Exporter, Prometheus and Alertmanager with a demo account, until Ctrl-C
 	@scripts/demo
 
 bench: ## Benchmarks
@@ -28,12 +28,12 @@ dist: ## Everything of a release that can be built here, into dist/
 chart: ## Link rules and dashboards into the Helm chart, write its README
 	@scripts/chart
 
-dashboards: ## Write the Grafana dashboards anew
+dashboards: ## Generate the Grafana dashboards
 	@scripts/dashboards
 
 fmt: ## Format the Rust code
 	@cargo fmt
 
-clean: ## Remove what was built (the tools stay in their cache)
+clean: ## Remove build results (the tools stay in their cache)
 	@cargo clean
 	@rm -rf dist

@@ -233,7 +233,7 @@ def listens(port):
 def test_the_demo_pages_and_stops_cleanly(number, start_process):
     command, ports, environment = demo_arguments()
     demo = start_process(command, env=environment, name="demo")
-    wait_until(lambda: "The chain runs." in demo.log or not demo.alive, what="the demo to run")
+    wait_until(lambda: "All programs are running:" in demo.log or not demo.alive, what="the demo to run")
     for name, port in ports.items():
         if name != "pages":
             assert f"http://localhost:{port}/" in demo.log
@@ -244,7 +244,7 @@ def test_the_demo_pages_and_stops_cleanly(number, start_process):
     assert len(children) == 4
     demo.send_signal(number)
     assert demo.wait() == 0, demo.log
-    assert demo.log.endswith("Stopping ...\nEverything is stopped.\n")
+    assert demo.log.endswith("Stopping ...\nAll programs are stopped.\n")
     assert not any(listens(port) for port in ports.values())
     for child in children:
         with pytest.raises(ProcessLookupError):
@@ -263,7 +263,7 @@ def test_the_demo_names_a_port_that_is_taken(name, of):
         f"scripts/demo: port {ports[name]}, for {of}, cannot be had (Address already in use): "
         f"stop what listens there or choose another with --{name}-port\n"
     )
-    assert "The chain runs" not in result.stdout
+    assert "All programs are running" not in result.stdout
 
 
 def test_the_demo_refuses_ports_that_cannot_be():

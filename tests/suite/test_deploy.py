@@ -103,7 +103,7 @@ def test_the_rules_of_the_textfile_way_fire_and_end(tmp_path):
                         "IamKeyTextfileMissing",
                         130,
                         {"severity": "warning"},
-                        summary="No machine tells of access keys of IAM users",
+                        summary="No machine exports metrics about access keys of IAM users",
                         runbook_url=docs + "linux.md#with-node_exporter",
                     ),
                 ],

@@ -199,7 +199,7 @@ def test_cargo_decides_the_version():
     assert run(ROOT / "scripts" / "version", f"v{VERSION}").returncode == 0
     refused = run(ROOT / "scripts" / "version", "v9.9.9")
     assert refused.returncode == 1
-    assert f"the tag is 'v9.9.9', but Cargo.toml says '{VERSION}'" in refused.stderr
+    assert f"the tag is 'v9.9.9', but the version in Cargo.toml is '{VERSION}'" in refused.stderr
 
 
 def test_the_chart_installs_this_version():

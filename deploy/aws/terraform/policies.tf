@@ -1,7 +1,7 @@
 # The policy documents. They are computed without the AWS provider, so that they can be tested without it.
 
 locals {
-  # Inline policies of the role, by name: the files that the rest of this directory uses too.
+  # Inline policies of the role, by name: the files of ../policies.
   policies = {
     for name, wanted in {
       (var.collector) = true
@@ -40,7 +40,7 @@ locals {
     }
   }
 
-  # jsonencode on each side: the two statements have different types, which a conditional refuses.
+  # jsonencode on each side: the two statements have different types, which a conditional does not allow.
   trust = var.irsa != null ? jsonencode({
     Version   = "2012-10-17"
     Statement = [merge(local.service_account_statement, local.irsa_statement)]
@@ -54,7 +54,7 @@ output "assume_role_policy" {
   description = "The role's trust policy (JSON)."
   value       = local.trust
 
-  # Here and not as a validation: a variable's validation may not look at another variable before Terraform 1.9.
+  # A precondition instead of a validation: before Terraform 1.9 a variable's validation cannot refer to another variable.
   precondition {
     condition     = (var.pod_identity == null) != (var.irsa == null)
     error_message = "Give pod_identity or irsa, and not both."

@@ -82,7 +82,7 @@ variable "irsa" {
 }
 
 variable "permissions_boundary" {
-  description = "ARN of a permissions boundary, where your account demands one."
+  description = "ARN of a permissions boundary, if your account requires one."
   type        = string
   default     = null
 }
