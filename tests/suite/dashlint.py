@@ -1,4 +1,4 @@
-"""What is asked of a Grafana dashboard beyond its structure, and how Grafana turns its expressions into queries."""
+"""Rules for Grafana dashboards beyond their structure, and Grafana's interpolation of expressions into queries."""
 
 import json
 import re
@@ -15,7 +15,7 @@ OVERVIEW, DRILLDOWN, HEALTH = UIDS = (
 )
 VARIABLES = ("datasource", "job", "account_id")
 COUNTER_FUNCTIONS = ("rate", "increase", "irate")
-# Stands for $__rate_interval while an expression is parsed: a duration that nobody would write.
+# Replaces $__rate_interval while an expression is parsed: an unusual duration.
 RATE_INTERVAL = "4w1d7m3s"
 
 
@@ -31,7 +31,7 @@ COLOR_MODES = {
 LEGEND = {"displayMode": {"list", "table", "hidden"}, "placement": {"bottom", "right"}}
 ORIENTATION = {"auto", "horizontal", "vertical"}
 CALCS = {"lastNotNull", "last", "first", "firstNotNull", "min", "max", "mean", "sum", "count", "range", "diff", "delta"}
-# Values of Grafana's enumerations. The structure check takes any string here; Grafana then silently draws something else.
+# Values of Grafana's enumerations. The structure check accepts any string here; Grafana then silently uses a default.
 ENUMS = {
     "stat": {
         "options.colorMode": {"value", "background", "background_solid", "none"},
@@ -152,7 +152,7 @@ def good_mapping(mapping):
 
 
 def contract():
-    """Metrics that docs/metrics.md promises, and what every scrape and process adds: name to (type, labels)."""
+    """Metrics documented in docs/metrics.md, and those of every scrape and process: name to (type, labels)."""
     metrics = {}
     for line in (ROOT / "docs/metrics.md").read_text().splitlines():
         if match := re.match(r"\| `((?:aws_iam|iam_key_exporter)_\w+)` \| (\w+) \| (.*?) \|", line):
@@ -170,7 +170,7 @@ def load(uid):
 
 
 def panels(dashboard):
-    """All panels except rows, those inside collapsed rows too."""
+    """All panels except rows, including those inside collapsed rows."""
     for panel in dashboard["panels"]:
         yield from (panel.get("panels") or [] if panel["type"] == "row" else [panel])
 
@@ -185,7 +185,7 @@ def fill(text, chosen, step=15, scrape=15, span=3600):
 
     def value(match):
         name = match[1] or match[2]
-        if name.isdigit():  # a group of label_replace: not a variable, so Grafana leaves it alone
+        if name.isdigit():  # a group of label_replace: not a variable, so Grafana does not replace it
             return match[0]
         if name in own:
             return own[name]
@@ -250,7 +250,7 @@ def expression_problems(expression, metrics, instant):
 
 
 def unknown_keys(panel):
-    """Keys that Grafana would ignore, where the structure check does not look: field options and transformations."""
+    """Keys that Grafana would ignore, in parts that the structure check does not cover: field options and transformations."""
     config = panel.get("fieldConfig", {})
     defaults = config.get("defaults", {})
     thresholds, rules = defaults.get("thresholds", {}), config.get("overrides", [])
@@ -338,7 +338,7 @@ def panel_problems(panel, metrics):
             yield f"{where}: format {target.get('format')} in a {panel['type']}"
         if target.get("instant") is target.get("range"):
             yield f"{where}: either instant or range"
-        # A value of hours ago must not look like one of now.
+        # A value of hours ago must not appear as a current one.
         if panel["type"] != "timeseries" and not target.get("instant"):
             yield f"{where}: not instant, so that it shows old values as if they were of now"
         for problem in expression_problems(target.get("expr", ""), metrics, target.get("instant")):
@@ -364,13 +364,13 @@ def variable_problems(dashboard):
         if not (v.get("multi") and v.get("includeAll") and v.get("allValue") == ".+"):
             yield f"variable {name}: not several and All, as .+"
         if v.get("current", {}).get("value") != ["$__all"]:
-            yield f"variable {name}: starts with a value of somebody's machine"
+            yield f"variable {name}: starts with a value of a developer's machine"
         if v.get("refresh") != 2 or v.get("sort") not in range(9):
             yield f"variable {name}: not refreshed with the time range, or wrong sort"
 
 
 def dashboard_problems(dashboard, metrics=None):
-    """All that is wrong with a dashboard, in words."""
+    """All errors of a dashboard, as messages."""
     metrics = metrics or contract()
     if not 39 <= dashboard.get("schemaVersion", 0) <= 42:
         yield f"schemaVersion {dashboard.get('schemaVersion')}, not one of 39 to 42"
@@ -383,7 +383,7 @@ def dashboard_problems(dashboard, metrics=None):
     if len(dashboard.get("uid", "")) > 40:
         yield "uid is longer than Grafana allows"
     if dashboard.get("id") is not None:
-        yield "id: belongs to somebody's database"
+        yield "id: belongs to another database"
     if dashboard.get("editable") is not False:
         yield "editable: a change in the browser would be lost"
     if dashboard.get("graphTooltip") not in (0, 1, 2) or not re.fullmatch(r"\d+[smh]", dashboard.get("refresh", "")):

@@ -1,4 +1,4 @@
-"""The commands of `docker` that docs/docker.md uses, by runc, for machines without Docker's daemon. It knows one image, and
+"""The commands of `docker` that docs/docker.md uses, implemented with runc, for machines without Docker's daemon. It supports one image, and
 refuses every option that it does not know. Networking is the machine's own, so published ports must be the container's.
 
     docker_stand_in.py IMAGE-AS-JSON docker's arguments...
@@ -45,7 +45,7 @@ def parse(arguments):
 
 
 def bundle(options, image):
-    """What runc reads, in a directory."""
+    """The bundle of runc, in a directory."""
     if options.image != image["name"]:
         sys.exit(f"docker: there is no image {options.image}, only {image['name']}")
     for published in options.publish:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Metrics of a made-up fleet of AWS accounts, as OpenMetrics text with a history, for Prometheus to import.
+"""Metrics of a generated fleet of AWS accounts, as OpenMetrics text with a history, for Prometheus to import.
 
     fleet.py --accounts 500 --users 100 --state bad --now 1795370400 > fleet.om
     promtool tsdb create-blocks-from openmetrics fleet.om data
@@ -20,7 +20,7 @@ SHARES = {
     "good": (0,),
     "some": (0, 0, 0.02, 0.06),
     "bad": (0, 0.02, 0.1, 0.25),
-}  # of users with something wrong, by account
+}  # share of users with findings, by account
 REASONS = (
     "credentials access_denied throttled timeout connection service_failure report_malformed report_pending "
     "file_unreadable file_malformed account_mismatch pagination unexpected_response"
@@ -73,7 +73,7 @@ def make_user(rng, number, now, wrong):
         name = f"{rng.choice(PEOPLE)}.{rng.choice(PEOPLE)}-{number}"
     else:
         name = f"{rng.choice(SERVICES)}-{number}"
-    # Without anything wrong, keys are young and in use; else a few are forgotten.
+    # Without findings, keys are young and in use; otherwise a few are unused.
     keys = []
     for _ in range(rng.choice((0, 1, 1, 1))):
         created = now - rng.uniform(1, 88) * DAY

@@ -1,4 +1,4 @@
-"""What the tests of the suite share: processes, and clients for the servers that they start.
+"""Shared parts of the test suite: processes, and clients for the servers that they start.
 
 Every class here that starts a server is a context manager: on entry the server answers, on exit it is gone. Its log is
 shown with a test that fails. `conftest.py` wraps the common ones in fixtures; a module that wants one server for all its
@@ -28,17 +28,17 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Long enough for a slow machine that does several things at once: it bounds a test that fails, no test waits for it.
+# Long enough for a slow, busy machine: it limits a failing test, no passing test waits for it.
 PATIENCE = 60.0
 
-# moto's own default account, and credentials that no server ever checks.
+# moto's default account, and credentials that no server verifies.
 ACCOUNT = "123456789012"
 DUMMY_AWS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
-    # Without this the SDKs look for credentials at the cloud's metadata address when they find none elsewhere.
+    # Without this the SDKs request credentials from the instance metadata service when they find none elsewhere.
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -50,7 +50,7 @@ DUMMY_AWS = {
 
 
 class Tools:
-    """What `scripts/tools` installs."""
+    """The tools that `scripts/tools` installs."""
 
     @functools.cached_property
     def root(self):
@@ -254,7 +254,7 @@ class Process:
         return self.process.wait(timeout)
 
     def kill(self):
-        """SIGKILL: no goodbye."""
+        """SIGKILL: ends the program without a shutdown."""
         if self.alive:
             self.process.kill()
         return self.process.wait(PATIENCE)
@@ -281,7 +281,7 @@ class Server(Process):
 class Exporter(Server):
     """`iam-key-exporter serve` with the given further arguments.
 
-    `Exporter(["--demo"])`, or `Exporter(env=moto.env)` to look at a moto server. It is entered when the port answers, not
+    `Exporter(["--demo"])`, or `Exporter(env=moto.env)` to check a moto server. It is entered when the port answers, not
     when the first check is done: see `wait_checked`.
     """
 
@@ -313,7 +313,7 @@ class Exporter(Server):
 
 
 class Moto(Server):
-    """A moto server: AWS's APIs, by people who have nothing to do with this project."""
+    """A moto server: an independent implementation of AWS's APIs."""
 
     def __init__(self, **options):
         port = free_port()
@@ -324,13 +324,13 @@ class Moto(Server):
         self.wait_url(self.url + "/moto-api/data.json")
 
     def reset(self):
-        """Forgets everything in every account."""
+        """Deletes all data in every account."""
         answer = request(self.url + "/moto-api/reset", method="POST", data=b"")
         if answer.status != 200:
             raise AssertionError(f"moto: {answer.status} {answer.body}")
 
     def client(self, service, *, account=None, region="us-east-1"):
-        """A boto3 client of moto's own account, or of another account (whose number is all it takes)."""
+        """A boto3 client of moto's default account, or of another account, given by its ID."""
         import boto3  # here: most tests need no AWS, and it takes half a second
 
         credentials = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -400,7 +400,7 @@ class Prometheus(Server):
         (self.directory / "prometheus.yml").write_text(json.dumps(self.config, indent=2), encoding="utf-8")
 
     def reload(self):
-        """Takes over a changed `self.config` and changed rule files."""
+        """Reloads a changed `self.config` and changed rule files."""
         self.write_config()
         answer = request(self.url + "/-/reload", method="POST", data=b"")
         if answer.status != 200:
@@ -482,7 +482,7 @@ Post = collections.namedtuple("Post", "path headers body at")
 
 
 class WebhookReceiver:
-    """Takes POST requests and remembers them, in order, in `posts`. `body` is parsed where it is JSON."""
+    """Records POST requests, in order, in `posts`. `body` is parsed if it is JSON."""
 
     def __init__(self, port=0):
         self.posts = []

@@ -63,7 +63,7 @@ cat >"$root/etc/systemd/system/test.target" <<END
 Description=Nothing but what the test starts
 Wants=systemd-journald.service
 END
-# Control groups of its own, below this one's, so that its systemd manages its own processes and nobody else's.
+# Separate control groups, below those of this system, so that its systemd manages only its own processes.
 group=$(findmnt --first-only --noheadings --output=TARGET --types=cgroup2)/$(basename "$BASE")
 mkdir "$group"
 echo $$ >"$group/cgroup.procs"

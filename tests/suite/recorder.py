@@ -1,4 +1,4 @@
-"""Stands between the exporter and moto: notes what is called, denies what it is told to, and makes moto's credential report whole."""
+"""A proxy between the exporter and moto: records operations, denies selected ones, and completes moto's credential report."""
 
 import base64
 import http.server
@@ -10,7 +10,7 @@ import urllib.request
 
 from harness import ACCOUNT
 
-# The first row of every credential report of AWS, which moto leaves out.
+# The first row of every credential report of AWS, which moto omits.
 ROOT_ROW = (
     f"<root_account>,arn:aws:iam::{ACCOUNT}:root,2020-01-01T00:00:00+00:00,not_supported,no_information,not_supported,not_supported,true,"
     "false,N/A,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A,false,N/A,false,N/A"
@@ -36,7 +36,7 @@ ACCESS_DENIED = b"""<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-
 
 
 class Recorder:
-    """Passes requests on to moto and remembers their operations: `iam:ListUsers`. `denies(operation, parameters)` tells which to refuse."""
+    """Forwards requests to moto and records their operations: `iam:ListUsers`. `denies(operation, parameters)` selects those to deny."""
 
     def __init__(self, target, denies=lambda operation, parameters: False):
         self.operations = set()

@@ -1,4 +1,4 @@
-"""What AWS would say to a request, by iam-simulate: see simulate.cjs."""
+"""AWS's decision about a request, evaluated by iam-simulate: see simulate.cjs."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action"
 
 
 def verdicts(requests):
-    """`Allowed`, `ImplicitlyDenied` or `ExplicitlyDenied` for each request; see simulate.cjs for what a request is."""
+    """`Allowed`, `ImplicitlyDenied` or `ExplicitlyDenied` for each request; simulate.cjs describes a request."""
     return [verdict["result"] for verdict in simulate(requests)]
 
 
@@ -34,7 +34,7 @@ def simulate(requests):
 
 
 def document(path):
-    """A policy of the repository. A key that is there twice is an error, not the last one's."""
+    """A policy of the repository. A duplicate key is an error."""
 
     def once(pairs):
         assert len(dict(pairs)) == len(pairs), f"{path}: a key twice: {pairs}"

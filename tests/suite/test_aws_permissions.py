@@ -1,4 +1,4 @@
-"""What the exporter may do in AWS is what it does: policies, trust policies, CloudFormation, Terraform, docs/permissions.md."""
+"""Permissions match the operations that the exporter calls: policies, trust policies, CloudFormation, Terraform, docs/permissions.md."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/iam-key-exporter"
 SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/iam-key-exporter/exporter"
 
 COLLECTORS = ("live", "report", "auto")
-# Every way to run the exporter: collector, --collect.last-used, --collect.tags.
+# Every combination of settings that affects permissions: collector, --collect.last-used, --collect.tags.
 WAYS = list(itertools.product(COLLECTORS, (False, True), (False, True)))
 way = pytest.mark.parametrize("collector, last_used, tags", WAYS)
 
@@ -32,7 +32,7 @@ def policy_names(collector, last_used, tags):
 
 
 def policies(collector, last_used, tags):
-    """The documents for a way to run the exporter, by name."""
+    """The policy documents for a combination of settings, by name."""
     return {name: document(f"deploy/aws/policies/{name}.json") for name in policy_names(collector, last_used, tags)}
 
 
@@ -46,7 +46,7 @@ def actions(policy):
 
 
 def check(moto, *flags, denied=()):
-    """One check: what it printed and how it ended, and the operations that it called."""
+    """Runs one check: its output and exit code, and the operations that it called."""
     with Recorder(moto.url, lambda operation, _: operation in denied) as recorder:
         result = subprocess.run(
             [exporter_binary(), "check", "--output=json", *flags],
@@ -60,7 +60,7 @@ def check(moto, *flags, denied=()):
 
 
 def called(moto, *flags):
-    """The operations of one check, which has to find the user with two keys."""
+    """The operations of one check, which must find the user with two keys."""
     result, operations = check(moto, *flags)
     assert result.returncode == 1 and "bob" in result.stdout, f"{result.returncode}\n{result.stdout}\n{result.stderr}"
     return operations
@@ -73,16 +73,16 @@ def test_the_policy_allows_what_the_exporter_calls_and_nothing_else(moto, collec
     moto.user("carol")
     flags = [f"--collector={collector}", *(["--collect.last-used"] if last_used else []), *(["--collect.tags=owner"] if tags else [])]
     operations = called(moto, *flags)
-    if collector == "auto":  # which takes the one or the other
+    if collector == "auto":  # which uses one of the other two
         large = called(moto, *flags, "--collector.report-above=1")
         assert {"iam:GetCredentialReport"} <= large - operations
         operations |= large
     allowed = sorted(action for policy in policies(collector, last_used, tags).values() for action in actions(policy))
-    # Needs no permission: AWS answers it even where a policy denies it.
+    # Needs no permission: AWS allows it even if a policy denies it.
     assert sorted(operations - {"sts:GetCallerIdentity"}) == allowed
 
 
-WITHOUT = {  # with this collector and flag, what comes of a check that is denied this operation
+WITHOUT = {  # collector, flag and denied operation: the result of the check
     ("live", "", "iam:ListUsers"): "fails",
     ("live", "", "iam:ListAccessKeys"): "fails",
     ("live", "", "iam:GetAccountSummary"): "does not know root",
@@ -107,30 +107,30 @@ def test_a_missing_permission_has_the_effect_that_the_page_names(moto, collector
         assert operation.partition(":")[2] in result.stderr and "access_denied" in result.stderr
     else:
         assert result.returncode == 1, result.stderr
-        facts = json.loads(result.stdout)
-        assert [user["status"] for user in facts["users"]] == ["violation"]
+        output = json.loads(result.stdout)
+        assert [user["status"] for user in output["users"]] == ["violation"]
         knows_root = WITHOUT[collector, flag, operation] == "stands"
-        assert (facts["root"]["active_access_keys"] is not None) == knows_root
+        assert (output["root"]["active_access_keys"] is not None) == knows_root
 
 
 # --- policies and trust policies --------------------------------------------------------------------------------------
 
 
-def test_the_policies_are_those_of_the_ways():
+def test_there_is_a_policy_for_every_combination_of_settings():
     names = {name for each in WAYS for name in policy_names(*each)}
     assert sorted(path.stem for path in (AWS / "policies").iterdir()) == sorted(names)
 
 
 @way
 def test_everything_else_is_denied(collector, last_used, tags):
-    """Every action of IAM and STS, and some of what reads or hands out secrets elsewhere."""
+    """Every action of IAM and STS, and some actions of other services that read or return secrets."""
     documents = list(policies(collector, last_used, tags).values())
     allowed = {action for policy in documents for action in actions(policy)}
     elsewhere = ["s3:GetObject", "s3:PutObject", "secretsmanager:GetSecretValue", "ssm:GetParameter", "kms:Decrypt", "ec2:RunInstances"]
     every = all_actions("iam") + all_actions("sts") + elsewhere
     assert allowed < set(every) and len(every) > 150
     requests = [{"action": action, "principal": SESSION, "identity": documents} for action in every]
-    allowed.add("sts:GetCallerIdentity")  # by AWS, to everybody
+    allowed.add("sts:GetCallerIdentity")  # by AWS, for all principals
     assert dict(zip(every, verdicts(requests))) == {action: "Allowed" if action in allowed else "ImplicitlyDenied" for action in every}
 
 
@@ -164,7 +164,7 @@ def test_pod_identity_trusts_one_service_account_of_one_cluster():
 def test_irsa_trusts_one_service_account_of_one_cluster():
     text = json.dumps(document("deploy/aws/trust/irsa.json"))
     (provider,) = set(re.findall(r"oidc\.eks\.[\w.-]+/id/\w+", text))
-    # iam-simulate knows condition keys of a few providers only, and EKS's are not among them.
+    # iam-simulate supports the condition keys of a few providers only, without those of EKS.
     known = "accounts.google.com"
     trust = json.loads(text.replace(provider, known))
 
@@ -200,7 +200,7 @@ TRUSTS = {"pod-identity": {"ClusterArn": CLUSTER}, "irsa": {"OidcProviderArn": O
 
 
 class Template(yaml.SafeLoader):
-    """CloudFormation's short forms, written out: `!Ref X` is {"Ref": "X"}."""
+    """CloudFormation's short forms, expanded: `!Ref X` is {"Ref": "X"}."""
 
 
 def _long_form(loader, suffix, node):
@@ -218,7 +218,7 @@ def template():
     return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Template)
 
 
-def test_cfn_lint_has_no_complaints(tmp_path):
+def test_cfn_lint_finds_no_errors(tmp_path):
     def lint(path):
         command = [TOOLS.bin("cfn-lint"), "--include-checks=I", "--", path]
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -231,7 +231,7 @@ def test_cfn_lint_has_no_complaints(tmp_path):
 
 
 def deployed(moto, **parameters):
-    """Makes the stack; returns the role, with its inline policies."""
+    """Creates the stack; returns the role, with its inline policies."""
     moto.reset()
     cloudformation = moto.client("cloudformation", region="eu-central-1")
     cloudformation.create_stack(
@@ -293,14 +293,14 @@ BAD_PARAMETERS = {
 
 
 def refuses(parameter, value):
-    """What CloudFormation does with AllowedValues and AllowedPattern (moto ignores them)."""
+    """Evaluates AllowedValues and AllowedPattern like CloudFormation (moto ignores them)."""
     if "AllowedValues" in parameter:
         return value not in parameter["AllowedValues"]
     return not re.fullmatch(parameter["AllowedPattern"], value)
 
 
-def test_cloudformation_refuses_wrong_parameters():
-    """Also wildcards and quotes, which would widen the trust policy."""
+def test_cloudformation_rejects_invalid_parameters():
+    """Including wildcards and quotes, which would widen the trust policy."""
     parameters = template()["Parameters"]
     assert set(BAD_PARAMETERS) == set(parameters)
     for name, values in BAD_PARAMETERS.items():
@@ -322,7 +322,7 @@ def evaluate(expression, parameters):
     return {"Fn::Equals": lambda a, b: a == b, "Fn::Not": lambda a: not a}[function](*values)
 
 
-def test_cloudformation_refuses_a_role_that_trusts_nobody():
+def test_cloudformation_rejects_a_role_without_a_trusted_principal():
     def refused(**given):
         parameters = {name: parameter["Default"] for name, parameter in template()["Parameters"].items()} | given
         return [
@@ -343,7 +343,7 @@ def test_cloudformation_refuses_a_role_that_trusts_nobody():
 
 MODULE = AWS / "terraform"
 
-# Modules in place of the two resources of the AWS provider, which is not to be had: their variables are the resources' arguments.
+# Modules in place of the two resources of the AWS provider, which is not available: their variables are the resources' arguments.
 STUBS = {
     "aws_iam_role": """
 variable "name" { type = string }
@@ -371,7 +371,7 @@ def tofu(directory, *arguments):
 
 
 def stubbed(directory):
-    """A copy of the module beside the policy files, with stubs for the AWS provider's resources; returns its path."""
+    """A copy of the module next to the policy files, with stubs for the AWS provider's resources; returns its path."""
     shutil.copytree(AWS / "policies", directory / "policies")
     copy = directory / "terraform"
     copy.mkdir()
@@ -400,7 +400,7 @@ def module(tmp_path_factory):
 
 
 def plan(module, variables):
-    """Plans the module with these variables; returns the outputs, or the complaint."""
+    """Plans the module with these variables; returns the outputs, or the error message."""
     file = module / "test.tfvars.json"
     file.write_text(json.dumps(variables))
     result = tofu(module, "plan", "-no-color", "-input=false", "-refresh=false", "-out=plan", f"-var-file={file}")
@@ -422,7 +422,7 @@ def test_terraform_makes_the_role(module, collector, last_used, tags):
     assert json.loads(outputs["assume_role_policy"]) == document(f"deploy/aws/trust/{trust}.json")
     assert {name: json.loads(policy) for name, policy in outputs["policies"].items()} == expected
     assert outputs["role_arn"] == ROLE
-    # As the resources get them.
+    # As passed to the resources.
     role, attached = outputs["seen"]["role"], outputs["seen"]["policies"]
     assert json.loads(role["trust"]) == json.loads(outputs["assume_role_policy"])
     assert {name: json.loads(policy["all"]["policy"]) for name, policy in attached.items()} == expected
@@ -465,7 +465,7 @@ def test_terraform_is_formatted(tmp_path):
 
 
 def test_terraform_has_its_own_provider_only():
-    """The stubs stand for all resources that there are."""
+    """There is a stub for every resource."""
     text = "".join(source.read_text(encoding="utf-8") for source in MODULE.glob("*.tf"))
     assert sorted(re.findall(r'^resource "(\w+)"', text, flags=re.M)) == sorted(STUBS)
     assert re.findall(r'source\s+= "(.+)"', text) == ["hashicorp/aws"]
@@ -483,13 +483,13 @@ def run(moto, tmp_path, request):
 
 def test_every_block_is_run_by_a_test():
     assert executed(sys.modules[__name__]) == sorted(named("run", PAGE))
-    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test looks at it"
+    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test runs it"
     assert bad_shell(PAGE) == []
     assert broken_links(PAGE, AWS / "README.md") == []
 
 
 def table(first):
-    """Rows of the page's table whose first heading is this."""
+    """Rows of the page's table with this first column heading."""
     text = PAGE.read_text(encoding="utf-8")
     (body,) = re.findall(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, flags=re.M)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()]
@@ -504,7 +504,7 @@ def test_the_table_of_operations_is_that_of_the_policies():
         (operation,) = actions(document(f"deploy/aws/policies/{name}.json"))
         assert rows[operation][:3] == ["", "", ""] and flag in rows[operation][3]
     assert len(rows) == 8
-    # What the test above saw, in the words of the page.
+    # The results of the test above, in the wording of the page.
     for (collector, _, operation), effect in WITHOUT.items():
         words = rows[operation][4]
         if f"`{collector}`: " in words:
@@ -549,7 +549,7 @@ def test_the_module_of_the_page(tmp_path):
 
 @executes("pod-identity")
 def test_the_association_of_the_page(run):
-    """moto has no associations: a server of our own takes the request."""
+    """moto has no associations: a fake server receives the request."""
     with FakeService({"association": {}}) as eks:
         run("pod-identity", env={"AWS_ENDPOINT_URL_EKS": eks.url})
     ((path, _, body),) = eks.requests

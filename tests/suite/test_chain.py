@@ -1,4 +1,4 @@
-"""The whole chain: a change in an account -> exporter -> Prometheus with our rules -> Alertmanager with our routes -> a page."""
+"""End to end: a change in an account -> exporter -> Prometheus with the rules -> Alertmanager with the routes -> a notification."""
 
 import datetime
 import json
@@ -18,11 +18,11 @@ LOCAL = ROOT / "alerts" / "alertmanager" / "local.yaml"
 RUNBOOK = "https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/runbooks/"
 JOB = "iam-key-exporter"
 
-# Prometheus' staleness: how long a sample counts. Shortened from 5 minutes; long enough that an evaluation which a busy
-# machine delays is not taken for an outage.
+# Prometheus' staleness: how long a sample is valid. Reduced from 5 minutes; long enough that an evaluation delayed by a busy
+# machine does not appear as an outage.
 LOOKBACK = 8
 
-# The oldest and the newest that are supported, Prometheus and Alertmanager.
+# The oldest and the newest supported versions of Prometheus and Alertmanager.
 VERSIONS = [("", ""), ("2.42", "0.25")]
 
 
@@ -32,7 +32,7 @@ class Chain:
     def __init__(self, started, start_alertmanager, webhook, tmp_path, versions, ports):
         self.webhook = webhook
         config = LOCAL.read_text().replace("http://127.0.0.1:19095", webhook.url)
-        # Every change would be told at once.
+        # Every change would be sent immediately.
         config = re.sub(r"group_wait: \S+", "group_wait: 1s", re.sub(r"group_interval: \S+", "group_interval: 1s", config))
         (tmp_path / "alertmanager.yaml").write_text(config)
         self.alertmanager = start_alertmanager(tmp_path / "alertmanager.yaml", version=versions[1])
@@ -50,7 +50,7 @@ class Chain:
         )
 
     def pages(self, name):
-        """(path, alert) of everything that was sent about an alert, in order."""
+        """(path, alert) of all notifications about an alert, in order."""
         return [(post.path, alert) for post in self.webhook.posts for alert in post.body["alerts"] if alert["labels"]["alertname"] == name]
 
     def wait_value(self, expression, wanted):
@@ -63,13 +63,13 @@ class Chain:
         wait_until(value, what=f"{expression} to be {wanted}")
 
     def wait_evaluations(self, count=5):
-        """Waits until the rules have been evaluated so many times more: what they would do, they have done."""
+        """Waits for a number of further evaluations of the rules, after which their effects are complete."""
         series = "iam_key_exporter:threshold:users_dropped_count"
         (start,) = self.prometheus.query(f"timestamp({series})")
         wait_until(lambda: self.prometheus.query(f"timestamp({series})")[0][1] >= start[1] + count, what=f"{count} evaluations")
 
     def begun(self, name):
-        """When the alert became active, as Prometheus has noted it in the last minutes: one value as long as it never resolved."""
+        """When the alert became active, according to Prometheus in the last minutes: one value as long as it never resolved."""
         found = self.prometheus.api("query", query=f'ALERTS_FOR_STATE{{alertname="{name}"}}[10m]')["result"]
         return {value for series in found for _, value in series["values"]}
 
@@ -116,10 +116,10 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
         "since": page["annotations"]["since"],
         "runbook_url": RUNBOOK + "IamKeyMultipleActive.md",
     }
-    # To the second: the wire format may or may not carry fractions.
+    # In seconds: the wire format may or may not contain fractions.
     assert page["annotations"]["since"].startswith(since.strftime("%Y-%m-%d %H:%M:%S"))
 
-    # An outage, longer than staleness: no series of the exporter is left, twelve scrapes in a row fail.
+    # An outage, longer than staleness: no series of the exporter is left, twelve consecutive scrapes fail.
     first.kill()
     down = f'count_over_time(up{{job="{JOB}"}}[10m]) - sum_over_time(up{{job="{JOB}"}}[10m])'
     wait_until(lambda: chain.prometheus.query(down)[0][1] > LOOKBACK + 4, what="the outage to last")
@@ -127,7 +127,7 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
     assert chain.prometheus.query("iam_key_exporter_build_info") == []
     chain.wait_value('count(ALERTS{alertname="IamKeyMultipleActive", alertstate="firing"})', 1)
 
-    # It is back, has checked, and has been heard.
+    # It is up again, has completed a check, and has been scraped.
     exporter()
     chain.wait_value(answered, 1)
     chain.wait_value("count(aws_iam_user_violation_since_timestamp_seconds)", 1)
@@ -141,7 +141,7 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
     chain.wait_evaluations()
     (_, (path, page)) = chain.pages("IamKeyMultipleActive")
     assert (path, page["status"], page["labels"]["user_name"]) == ("/team-web/channel", "resolved", "alice")
-    # Nothing else was worth a message: not bob's second key, which is inactive, nor the short outage.
+    # No other notifications: neither for bob's second key, which is inactive, nor for the short outage.
     assert {alert["labels"]["alertname"] for post in webhook.posts for alert in post.body["alerts"]} == {"IamKeyMultipleActive"}
 
 
@@ -189,19 +189,19 @@ def test_a_second_key_of_two_days_ago_pages_once_for_two_replicas(versions, star
     }
     assert page["annotations"]["summary"] == "IAM user bob has had more than one active access key for too long"
     assert "which is longer than 1d 0h 0m 0s." in page["annotations"]["description"]
-    # The warning about the same is muted.
+    # The warning about the same user is inhibited.
     (warning,) = chain.alertmanager.alerts(filter='alertname="IamKeyMultipleActive"')
     assert len(warning["status"]["inhibitedBy"]) == 1
     assert chain.pages("IamKeyMultipleActive") == []
 
-    # One replica ends: nobody is told anything.
+    # One replica ends: no notification is sent.
     replicas[0].kill()
     chain.wait_value("count(aws_iam_users)", 5)
     chain.wait_evaluations()
     assert len(chain.pages("IamKeyMultipleActiveTooLong")) == 1
     assert len(chain.begun("IamKeyMultipleActiveTooLong")) == 1
 
-    # Prometheus restarts: nobody is told anything either.
+    # Prometheus restarts: no notification is sent.
     chain.prometheus.terminate()
     chain.prometheus.start().wait_ready()
     chain.wait_value('count(ALERTS{alertname="IamKeyMultipleActiveTooLong", alertstate="firing"})', 1)
@@ -238,7 +238,7 @@ def test_the_demo_pages_and_stops_cleanly(number, start_process):
         if name != "pages":
             assert f"http://localhost:{port}/" in demo.log
         assert listens(port)
-    # One of the demo's users has had two keys for long.
+    # One of the demo's users has had two keys for a long time.
     wait_until(lambda: "to pager: FIRING critical IamKeyMultipleActiveTooLong" in demo.log, what="a page")
     children = [int(child) for child in pathlib.Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
     assert len(children) == 4
@@ -292,7 +292,7 @@ def test_the_demo_ends_when_one_of_its_programs_does(tmp_path):
     assert not any(listens(port) for port in ports.values())
 
 
-def test_pages_refuses_what_is_no_notification(started):
+def test_pages_rejects_a_body_that_is_not_a_notification(started):
     port = free_port()
     receiver = started(Process([TOOLS.bin("python"), ROOT / "scripts" / "pages", "--port", port], name="pages"))
     url = f"http://127.0.0.1:{port}/pager"

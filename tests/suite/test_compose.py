@@ -1,4 +1,4 @@
-"""compose.yaml: what Compose itself says of it, and each service's configuration tried without containers."""
+"""compose.yaml: validated by Compose's own library, and each service's configuration tested without containers."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_what_is_mounted_exists_and_is_read_only(services):
         assert mount["read_only"], mount
 
 
-def test_ports_are_this_computers_only_and_can_be_changed(services):
+def test_ports_are_local_only_and_can_be_changed(services):
     published = {port["published"]: port for service in services.values() for port in service.get("ports", ())}
     assert sorted(published) == ["19674", "3000", "9090", "9093"]
     assert all(port["host_ip"] == "127.0.0.1" for port in published.values())
@@ -82,7 +82,7 @@ def test_the_exporters_command_and_prometheus_configuration_work_together(servic
     mounts = {mount["target"]: mount["source"] for mount in services["prometheus"]["volumes"]}
     rules = sorted((ROOT / os.path.relpath(mounts["/etc/prometheus/rules"], ROOT)).glob("*.yaml"))
     assert mounts["/etc/prometheus/prometheus.yaml"] == str(PROMETHEUS) and len(rules) == 2
-    # The names of services are names of hosts.
+    # The names of services are host names.
     (target,) = config["scrape_configs"][0]["static_configs"][0]["targets"]
     name, port = target.split(":")
     assert name in services and int(port) == services[name]["ports"][0]["target"]
@@ -146,7 +146,7 @@ def test_the_documented_override_is_a_compose_file(tmp_path):
     (override,) = blocks("compose: override")
     file = tmp_path / "compose.override.yaml"
     file.write_text(override)
-    result = composecheck(COMPOSE, file, env={"HOME": "/home/somebody"})
+    result = composecheck(COMPOSE, file, env={"HOME": "/home/alice"})
     assert result.returncode == 0, result.stderr
     exporter = json.loads(result.stdout)["services"]["exporter"]
     assert exporter["command"] == ["serve", "--collect.tags=owner"]

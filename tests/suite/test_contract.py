@@ -12,9 +12,9 @@ RULE_FILES = [ROOT / "alerts" / "rules" / "recording.yaml", ROOT / "alerts" / "r
 DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 OURS = ("aws_iam_", "iam_key_exporter_")
 
-# Public metrics that neither a rule nor a panel uses, and why that is right.
+# Public metrics that neither a rule nor a panel uses, and the reason.
 UNUSED = {}
-# Metrics that a scrape of the demo does not show, and why.
+# Metrics that a scrape of the demo does not contain, and the reason.
 NOT_IN_THE_DEMO = {
     "iam_key_exporter_aws_requests_total": "the demo sends no request to AWS",
     "iam_key_exporter_aws_request_failures_total": "the demo sends no request to AWS",
@@ -32,7 +32,7 @@ def documented():
 
 
 def used(expression):
-    """(name, labels of its matchers) of each of our metrics, and of each recorded series, in an expression or a query."""
+    """(name, labels of its matchers) of each metric of the exporter, and of each recorded series, in an expression or a query."""
     for match in re.finditer(r"(?<![\w:$\"'])([a-zA-Z_:][\w:]*)(\s*\{([^{}]*)\})?", re.sub(r"\$\{(\w+)\}", r"$\1", expression)):
         name = match[1]
         if name.startswith(OURS) or ":" in name.strip(":"):
@@ -56,7 +56,7 @@ def expressions_of_rules():
 
 
 def expressions_of_dashboards():
-    """Every expression and every query of a variable, wherever it stands."""
+    """Every expression and every query of a variable, at any depth."""
 
     def texts(node):
         if isinstance(node, dict):
@@ -75,7 +75,7 @@ def expressions_of_dashboards():
 
 
 def complaints(expressions, recorded):
-    """What is not in the contract."""
+    """Yields names and labels that are not in the contract."""
     metrics = documented()
     for place, expression in expressions:
         for name, labels in used(expression):
@@ -138,7 +138,7 @@ def test_a_scrape_shows_what_is_documented(started):
         if name in metrics:
             present = set(re.findall(r'(?:^|,)(\w+)="', labels))
             plain = {label for label in metrics[name] if label != "tag_*"}
-            # Optional labels are a flag's; what is always there is there.
+            # Optional labels depend on a flag; all others are present.
             assert present - plain <= {label for label in present if label.startswith("tag_") and "tag_*" in metrics[name]}, key
 
 

@@ -1,4 +1,4 @@
-"""Every query of the dashboards runs on a real Prometheus and shows the truth: on the exporter's demo and on made-up fleets."""
+"""Every query of the dashboards runs on a real Prometheus and gives correct values: on the demo and on generated fleets."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ DASHBOARDS = {uid: load(uid) for uid in UIDS}
 ALL = {"job": ".+", "account_id": ".+", "user_name": ".+"}
 NOW, DAY = 1795366800, 86400
 
-# Queries (panel and refId) that may give nothing, and why. All others always give something.
+# Queries (panel and refId) that may return no data, and the reason. All others always return data.
 NOTHING_WRONG = "lists what is wrong, and nothing is"
 NO_REQUESTS = "the demo makes no request to AWS"
 MAY_BE_EMPTY = {
@@ -62,7 +62,7 @@ def load_into(prometheus, text):
 
 @contextlib.contextmanager
 def prometheus_of_fleet(*arguments, version=""):
-    """A Prometheus that has the metrics of a made-up fleet, the last ones of the moment NOW."""
+    """A Prometheus with the metrics of a generated fleet, the last ones at NOW."""
     prometheus = Prometheus({}, arguments=["--storage.tsdb.retention.time=100y"], version=version)
     text = prometheus.directory / "fleet.om"
     with text.open("w") as out:
@@ -78,7 +78,7 @@ def prometheus_of_fleet(*arguments, version=""):
 
 
 def ask(prometheus, panel, target, now, chosen=ALL, span=600, scrape=60):
-    """The answer that Grafana would get: {labels: newest value}; for graphs every series of the range counts."""
+    """The result that Grafana would get: {labels: newest value}; for graphs all series of the range."""
     if panel.get("interval"):
         scrape = int(panel["interval"].removesuffix("m")) * 60
     step = max(scrape, span // 600)
@@ -86,7 +86,7 @@ def ask(prometheus, panel, target, now, chosen=ALL, span=600, scrape=60):
     if target["instant"]:
         answer = prometheus.query(expression, time=now)
     else:
-        # Grafana asks for multiples of the step; here the last one is `now`, for the sake of short histories.
+        # Grafana queries multiples of the step; here the last one is `now`, because the histories are short.
         answer = [
             (labels, values[-1][1])
             for labels, values in prometheus.query_range(expression, now - span // step * step, now, step)
@@ -97,7 +97,7 @@ def ask(prometheus, panel, target, now, chosen=ALL, span=600, scrape=60):
 
 
 def empty_queries(prometheus, now, chosen=ALL, **options):
-    """Asks for everything; which queries gave nothing."""
+    """Runs all queries; returns those without data."""
     return {
         (uid, panel["title"], target["refId"])
         for uid in UIDS
@@ -116,7 +116,7 @@ def value(prometheus, uid, title, ref="A", now=NOW, chosen=ALL):
 
 @pytest.fixture(scope="module")
 def demo():
-    """A Prometheus that scrapes the exporter's demo every second, and has done so for a while."""
+    """A Prometheus that has scraped the exporter's demo every second for a while."""
     with Exporter(["--demo"]) as exporter:
         exporter.wait_checked()
         with Prometheus({"scrape_configs": [Prometheus.scrape("iam-key-exporter", exporter)]}) as prometheus:
@@ -143,7 +143,7 @@ def twice():
 
 @pytest.fixture(scope="module")
 def good():
-    """One account of ten users, nothing wrong."""
+    """One account of ten users, without findings."""
     with prometheus_of_fleet("--state", "good", "--accounts", 1, "--users", 10, "--hours", 0.25) as prometheus:
         yield prometheus
 
@@ -209,7 +209,7 @@ def test_an_account_that_was_never_checked_can_be_chosen():
 
 
 def test_a_start_of_the_exporter_leaves_no_account_behind():
-    """Until it knows its account, the exporter says `account_id="unknown"`."""
+    """Until the account ID is known, the exporter exports `account_id="unknown"`."""
     start = account_up("unknown", 0, NOW - 3600, NOW - 3540)
     with prometheus_of(*start, *account_up("123456789012", 1, NOW - 3480, NOW)) as prometheus:
         assert value(prometheus, OVERVIEW, "Not checked", now=NOW - 3500) == 1
@@ -237,7 +237,7 @@ def test_every_expression_gives_data_on_the_demo(demo):
 
 
 def test_every_expression_gives_data_when_much_is_wrong(bad):
-    # No exception here: a query that never gives anything would be found.
+    # No exceptions here, so that a query that never returns data is found.
     assert empty_queries(bad, NOW) == set()
 
 
@@ -272,7 +272,7 @@ def near(one, other):
 # --- the numbers --------------------------------------------------------------------------------------------------
 
 
-def test_the_overview_tells_the_truth(bad):
+def test_the_overview_shows_correct_numbers(bad):
     accounts = fleet.make_fleet(ACCOUNTS, USERS, "bad", NOW)
     users = [(a, u) for a in accounts for u in a.users]
     several = {(a.id, u.name): u.since["multiple_active_keys"] for a, u in users if "multiple_active_keys" in u.since}
@@ -322,7 +322,7 @@ def differing(one, other):
     }
 
 
-# They show the replicas themselves, or what each of them did.
+# They show the replicas themselves, or the activity of each of them.
 BY_REPLICA = {
     "Targets up",
     "Version",
@@ -341,16 +341,16 @@ def test_two_replicas_count_once(bad, twice):
     assert differing(twice, bad) == BY_REPLICA
 
 
-def claims_without_facts(prometheus):
+def values_without_data(prometheus):
     """Panels of the overview that show a value ten minutes after the last scrape."""
     return {p["title"]: answer for p, t in queries(OVERVIEW) if (answer := ask(prometheus, p, t, NOW + 600, span=60))}
 
 
-def test_silence_is_not_all_well(bad):
-    assert claims_without_facts(bad) == {"Not checked": {(): ACCOUNTS}}
+def test_missing_data_is_not_shown_as_compliance(bad):
+    assert values_without_data(bad) == {"Not checked": {(): ACCOUNTS}}
 
 
-def test_what_cannot_be_known_is_not_zero(bad):
+def test_unknown_values_are_not_zero(bad):
     """A user list that is not exported (--metrics.users=none) leaves panels empty that need it."""
     expression = fill(next(t["expr"] for p, t in queries(OVERVIEW) if p["title"] == "Longest open"), ALL)
     unnamed = expression.replace("aws_iam_user_violation_since_timestamp_seconds", "no_such_metric")
@@ -358,7 +358,7 @@ def test_what_cannot_be_known_is_not_zero(bad):
 
 
 def crowded(prometheus):
-    """Panels with more lines than a person can read (tables have pages)."""
+    """Panels with too many lines to be readable (tables have pages)."""
     limits = {"table": 500}
     return {
         panel["title"]
@@ -370,7 +370,7 @@ def crowded(prometheus):
 
 def test_five_hundred_accounts_stay_readable(large):
     assert empty_queries(large, NOW) == set()
-    # Every finding can be found: their tables are as long as there is to do.
+    # The tables of findings are complete.
     assert crowded(large) <= {"Users with more than one active key", "Users with old or unused keys", "Findings"}
 
 
@@ -393,7 +393,7 @@ def names(prometheus, panel):
 
 
 def wrong_columns(prometheus):
-    """Overrides that match nothing, columns that have no title of their own, and tables sorted by no column."""
+    """Overrides that match nothing, columns without a title, and tables sorted by a missing column."""
     for uid in UIDS:
         for panel in panels(DASHBOARDS[uid]):
             rules = panel["fieldConfig"]["overrides"]
@@ -414,7 +414,7 @@ def test_every_override_matches_a_column_or_series(bad):
 
 @pytest.fixture
 def changed(monkeypatch):
-    """`changed(uid, title)`: a panel of a copy of the dashboard, to spoil."""
+    """`changed(uid, title)`: a panel of a copy of the dashboard, for modification by a test."""
 
     def change(uid, title):
         dashboard = load(uid)
@@ -439,7 +439,7 @@ def test_counting_replicas_is_noticed(bad, twice, changed):
 def test_a_zero_for_what_is_not_known_is_noticed(bad, changed):
     target = changed(OVERVIEW, "Root keys")["targets"][0]
     target["expr"] += " or vector(0)"
-    assert "Root keys" in claims_without_facts(bad)
+    assert "Root keys" in values_without_data(bad)
 
 
 def test_a_line_for_every_account_is_noticed(large, changed):

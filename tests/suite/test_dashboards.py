@@ -1,4 +1,4 @@
-"""The dashboards are well-formed: by Grafana's own types, by what a linter asks, and as the script writes them."""
+"""The dashboards are valid: by Grafana's own types, by the rules of a linter, and equal to the script's output."""
 
 import copy
 import json
@@ -89,11 +89,11 @@ def test_a_wrong_structure_is_found(tmp_path, change, complaint):
     assert checked.returncode == 1 and complaint in checked.stderr
 
 
-# --- what a linter asks -------------------------------------------------------------------------------------------
+# --- rules of the linter ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("uid", UIDS)
-def test_nothing_to_complain_about(uid):
+def test_the_linter_finds_no_errors(uid):
     assert DASHBOARDS[uid]["uid"] == uid
     assert list(dashboard_problems(DASHBOARDS[uid])) == []
 
@@ -186,18 +186,18 @@ def graph_of(text):
         ),
         (set_at(["templating", "list", 2, "multi"], False), "variable account_id: not several and All"),
         (set_at(["templating", "list", 2, "allValue"], ".*"), "variable account_id: not several and All"),
-        (set_at(["templating", "list", 2, "current", "value"], ["123456789012"]), "somebody's machine"),
+        (set_at(["templating", "list", 2, "current", "value"], ["123456789012"]), "a developer's machine"),
         (set_at(["templating", "list", 2, "refresh"], 0), "not refreshed with the time range"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_each_complaint_is_made(change, complaint):
+def test_each_error_is_found(change, complaint):
     dashboard = copy.deepcopy(DASHBOARDS[OVERVIEW])
     change(dashboard)
     assert any(complaint in problem for problem in dashboard_problems(dashboard)), list(dashboard_problems(dashboard))
 
 
-def test_links_lead_to_dashboards_and_pages_that_exist():
+def test_links_refer_to_existing_dashboards_and_pages():
     for uid, dashboard in DASHBOARDS.items():
         urls = re.findall(r'"url": "([^"]+)"', json.dumps(dashboard))
         targets = {m[1] for url in urls if (m := re.match(r"/d/([\w-]+)", url))}

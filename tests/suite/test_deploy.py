@@ -16,7 +16,7 @@ UNITS = sorted((ROOT / "deploy").glob("*/*.service"))
 FILES = ROOT / "deploy" / "textfile"
 TEXTFILE = "/var/lib/prometheus/node-exporter/iam-key-exporter.prom"
 
-# Blocks for bash that no test here runs, by their first line, and why.
+# Blocks for bash that no test here runs, by their first line, and the reason.
 NOT_RUN = {
     "version=0.1.0": "downloads a release from GitHub",
 }
@@ -30,7 +30,7 @@ def promtool(*arguments, **options):
     return run(TOOLS.bin("promtool"), *arguments, **options)
 
 
-# --- the units, looked at -----------------------------------------------------------------------------------------
+# --- the units ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -47,7 +47,7 @@ def test_the_threshold_of_the_hardening_can_fail(tmp_path):
     assert run(need("systemd-analyze"), "--offline=true", "--threshold=20", "security", unit).returncode != 0
 
 
-def test_the_environment_file_names_variables_that_there_are():
+def test_the_environment_file_names_existing_variables():
     text = (ROOT / "deploy" / "systemd" / "environment").read_text()
     variables = set(re.findall(r"^#?(IAM_KEY_EXPORTER_\w+)=", text, flags=re.M))
     known = set(re.findall(r"\[env: (\w+)", run(exporter_binary(), "serve", "--help").stdout))
@@ -57,7 +57,7 @@ def test_the_environment_file_names_variables_that_there_are():
 # --- the rules for the textfile collector -------------------------------------------------------------------------
 
 
-def test_the_rules_of_the_textfile_way_fire_and_end(tmp_path):
+def test_the_rules_for_the_textfile_collector_fire_and_resolve(tmp_path):
     assert promtool("check", "rules", "--lint=all", "--lint-fatal", FILES / "rules.yaml").returncode == 0
     user = f'account_id="{ACCOUNT}", user_name="bob", rule="multiple_active_keys"'
     labels = {"severity": "warning", "account_id": ACCOUNT}
@@ -74,7 +74,7 @@ def test_the_rules_of_the_textfile_way_fire_and_end(tmp_path):
             {
                 "interval": "1m",
                 "input_series": [
-                    # In violation for half an hour; the last successful check is the one of the hour's begin.
+                    # In violation for half an hour; the last successful check is at the start of the hour.
                     {"series": f'aws_iam_user_violation_since_timestamp_seconds{{job="node", {user}}}', "values": "1x30 stale"},
                     {
                         "series": f'iam_key_exporter_account_last_success_timestamp_seconds{{job="node", account_id="{ACCOUNT}"}}',
@@ -122,12 +122,12 @@ def test_the_rules_of_the_textfile_way_fire_and_end(tmp_path):
 @pytest.fixture(scope="module")
 def machine():
     with Machine(packages=["cron", "prometheus-node-exporter"]) as machine:
-        # What the page asks for before its commands: the repository, the program unpacked in it, and its files saved.
+        # The preconditions of the page: the repository, the program unpacked in it, and its files saved.
         files = snippets.named("file", PAGE)
         machine.run(f"mkdir /root/checkout && cp -r deploy alerts /root/checkout && cp {exporter_binary()} /root/checkout/iam-key-exporter")
         for name in files:
             machine.run(f"cat >/root/checkout/{name} <<'END-OF-FILE'\n{files[name].text}END-OF-FILE\n")
-        # An account to look at.
+        # An account to check.
         machine.run(
             f"systemd-run --quiet --unit=moto --setenv=PATH {TOOLS.bin('moto_server')} --host 127.0.0.1 --port 5000\n"
             "mkdir /root/.aws && printf '[default]\\naws_access_key_id=testing\\naws_secret_access_key=testing\\n' >/root/.aws/credentials"
@@ -147,7 +147,7 @@ def aws(machine, arguments):
 
 @pytest.fixture
 def follow(machine, request):
-    """Runs a block of the page on the machine; each test announces its blocks."""
+    """Runs a block of the page on the machine; each test declares its blocks."""
     blocks, ran = snippets.named("run", PAGE), set()
 
     def follow(name, check=True):
@@ -159,7 +159,7 @@ def follow(machine, request):
 
 
 def endpoint(machine):
-    """The one thing that differs from a real account."""
+    """The endpoint, the only difference from a real account."""
     machine.run("printf 'AWS_ENDPOINT_URL=http://127.0.0.1:5000\\nAWS_REGION=us-east-1\\n' >>/etc/iam-key-exporter/environment")
 
 
@@ -174,7 +174,7 @@ def test_the_service_serves(machine, follow):
     follow("service")
     verified = machine.run("systemd-analyze verify --man=no /etc/systemd/system/iam-key-exporter.service 2>&1").stdout
     assert verified == ""
-    # Nobody gave it credentials: it runs, and does not know.
+    # Without credentials it runs, and the account is unknown.
     assert machine.show("iam-key-exporter", "ActiveState") == "active"
     wait_until(lambda: metrics(machine).select("iam_key_exporter_account_up")[0][1] == 0)
     assert "aws_iam_users" not in metrics(machine).names()
@@ -183,14 +183,14 @@ def test_the_service_serves(machine, follow):
     assert "check succeeded" in follow("log")
 
 
-def test_the_service_is_confined_and_still_knows_itself(machine):
+def test_the_service_is_sandboxed_and_has_process_metrics(machine):
     process = machine.show("iam-key-exporter", "MainPID")
     status = dict(line.split(":\t", 1) for line in machine.run(f"cat /proc/{process}/status").stdout.splitlines())
     assert "0" not in status["Uid"].split() and "0" not in status["Gid"].split()
     assert {status[name] for name in ("CapEff", "CapBnd", "CapPrm", "CapAmb")} == {"0" * 16}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     known = metrics(machine)
-    # Too strict a sandbox shows in what the exporter reads of /proc.
+    # A sandbox that is too strict would prevent the exporter from reading /proc.
     assert known.value("process_start_time_seconds") > 1e9
     assert known.value("process_resident_memory_bytes") > 1e6
     assert known.value("process_open_fds") > 3
@@ -207,7 +207,7 @@ def test_the_service_checks_an_account_with_credentials_that_systemd_hands_over(
     assert known.value("aws_iam_user_active_access_keys", user_name="bob") == 2
     assert known.value("aws_iam_user_active_access_keys", user_name="bobby") == 1
     assert known.value("aws_iam_account_info", account_name="production") == 1
-    # A day of grace, as the file says.
+    # A grace period of a day, as configured in the file.
     assert known.value("aws_iam_users", status="rotating") == 1
     assert known.value("aws_iam_access_key_violations", rule="multiple_active_keys") == 0
 
@@ -221,7 +221,7 @@ def test_the_service_checks_an_account_with_credentials_that_systemd_hands_over(
     assert "polcy" in machine.journal("iam-key-exporter")
 
 
-def test_a_mistake_in_the_configuration_is_not_tried_again_and_again(machine):
+def test_an_invalid_configuration_does_not_cause_restarts(machine):
     machine.run("systemctl restart iam-key-exporter || true")
     wait_until(lambda: machine.show("iam-key-exporter", "ActiveState") == "failed")
     assert machine.show("iam-key-exporter", "ExecMainStatus") == "2"
@@ -262,7 +262,7 @@ def test_node_exporter_shows_the_file_of_the_timer(machine, follow):
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_a_check_that_fails_leaves_the_file(machine):
+def test_a_failed_check_leaves_the_file(machine):
     before = machine.run(f"cat {TEXTFILE}").stdout
     machine.run("systemctl stop moto")
     machine.run("systemctl start iam-key-exporter-textfile.service", check=False)
@@ -277,7 +277,7 @@ def test_cron_writes_the_file_and_everything_can_be_removed(machine, follow):
     machine.run(f"systemctl stop iam-key-exporter-textfile.timer; rm {TEXTFILE}")
     follow("cron")
     machine.run("echo IAM_KEY_EXPORTER_DEMO=true >>/etc/iam-key-exporter/environment")
-    # Not to wait for a quarter of an hour: cron looks at its tables every minute.
+    # Every minute, to avoid waiting for a quarter of an hour: cron reads its tables every minute.
     machine.run("sed --in-place 's,^\\*/15 ,* ,' /etc/cron.d/iam-key-exporter && grep --quiet '^\\* \\* \\* \\* \\* root' /etc/cron.d/iam-key-exporter")
     machine.run("systemctl start cron")
     wait_until(lambda: machine.run(f"test -e {TEXTFILE}", check=False).returncode == 0, 150, "cron's file")

@@ -1,4 +1,4 @@
-"""`make dist`: what is in dist/ works, is the same twice, and carries one version everywhere."""
+"""`make dist`: the files in dist/ work, are reproducible, and have one version."""
 
 import gzip
 import io
@@ -26,7 +26,7 @@ def run(*arguments, **options):
 
 
 def copy_of_the_checkout(directory):
-    """The files under version control (and new ones), without what was built from them; tools as installed."""
+    """The files under version control (and new ones), without build results; tools as installed."""
     names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout.split("\0")
     for name in filter(None, names):
         if (ROOT / name).is_file():
@@ -34,7 +34,7 @@ def copy_of_the_checkout(directory):
             shutil.copy2(ROOT / name, directory / name, follow_symlinks=False)
     (directory / "target").mkdir()
     (directory / "target" / "tools").symlink_to(TOOLS.root)
-    # Whether the generated files are fresh is another test's business.
+    # Another test checks that the generated files are up to date.
     assert run(directory / "scripts" / "chart").returncode == 0
     return directory
 
@@ -48,7 +48,7 @@ def dist(checkout, *parts):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """dist/ with everything in it, made from a copy of the checkout around the program under test."""
+    """dist/ with all files, built from a copy of the checkout with the program under test."""
     checkout = copy_of_the_checkout(tmp_path_factory.mktemp("dist"))
     dist(checkout, "archive", exporter_binary())
     for part in ("chart", "sbom", "checksums"):
@@ -75,7 +75,7 @@ def test_everything_is_there(built, archive):
     assert {file.name for file in built.iterdir()} == expected
 
 
-def test_the_checksums_hold_and_notice_a_change(built, tmp_path):
+def test_the_checksums_match_and_detect_a_change(built, tmp_path):
     copy = shutil.copytree(built, tmp_path / "dist")
     assert run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=copy).returncode == 0
     assert len((copy / "SHA256SUMS").read_text().splitlines()) == 4
@@ -94,7 +94,7 @@ def test_archive_and_chart_are_the_same_bytes_when_made_again(built, archive, tm
         assert (checkout / "dist" / name).read_bytes() == (built / name).read_bytes(), name
 
 
-def test_archives_tell_nothing_of_the_machine_that_packed_them(built, archive):
+def test_archives_contain_no_information_about_the_machine(built, archive):
     for file in (archive, built / CHART):
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(file.read_bytes()))) as packed:
             for member in packed:
@@ -106,7 +106,7 @@ def test_archives_tell_nothing_of_the_machine_that_packed_them(built, archive):
 def test_the_program_in_the_archive_runs(unpacked):
     assert run(unpacked / NAME, "--version").stdout.strip() == f"{NAME} {VERSION}"
     checked = run(unpacked / NAME, "check", "--demo", "--output=json")
-    # Violations, and a user of whom the demo's AWS does not tell the keys.
+    # Violations, and a user whose keys are unknown in the demo.
     assert checked.returncode == 3, checked.stderr
     json.loads(checked.stdout)
 
@@ -131,7 +131,7 @@ def test_completions_for_other_shells(unpacked, shell, word):
     assert word in (unpacked / "completions" / f"{NAME}.{shell}").read_text()
 
 
-def test_the_manual_page_is_one(unpacked):
+def test_the_manual_page_is_valid(unpacked):
     page = (unpacked / "man" / f"{NAME}.1").read_text()
     assert re.search(rf'^\.TH "?{NAME}"? 1', page, re.MULTILINE | re.IGNORECASE)
     assert ".SH" in page
@@ -147,7 +147,7 @@ def test_the_packaged_chart_renders(built, helm):
 
 
 def test_the_bill_of_materials_lists_what_the_program_is_made_of(built):
-    """Both formats list the dependencies in their locked versions; what only the tests need is not among them."""
+    """Both formats list the dependencies in their locked versions, without those of tests."""
     spdx = json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())
     listed = {(package["name"], package.get("versionInfo")) for package in spdx["packages"]}
     cyclonedx = json.loads((built / f"{NAME}-{VERSION}.cdx.json").read_text())

@@ -1,4 +1,4 @@
-"""What the documentation says: links lead somewhere, flags and metrics exist, docs/try.md can be followed."""
+"""The documentation: links resolve, flags and metrics exist, the commands of docs/try.md work."""
 
 import collections
 import re
@@ -13,13 +13,13 @@ from harness import ROOT, exporter_binary
 README = ROOT / "README.md"
 TRY = ROOT / "docs" / "try.md"
 
-# Flags of other programs that look like ours, and where they belong.
+# Flags of other programs with the same form, and their programs.
 FOREIGN_FLAGS = {
     "--collector.textfile.directory": "node_exporter",
     "--cluster.listen-address": "Alertmanager",
 }
 
-# Blocks for bash of docs/try.md that no test here runs, and why.
+# Blocks for bash of docs/try.md that no test here runs, and the reason.
 NOT_RUN = {
     "cargo run --release -- serve --demo\n": "the same program is started as a service; compiling it is `make test`'s own first step",
     "make demo\n": "runs until it is stopped; test_chain.py does that",
@@ -27,7 +27,7 @@ NOT_RUN = {
 
 
 def pages():
-    """Every Markdown file of the repository; a checkout under work has some that git does not know yet."""
+    """Every Markdown file of the repository, including files that git does not track yet."""
     listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, text=True)
     return [ROOT / name for name in listed.splitlines() if (ROOT / name).exists()]
 
@@ -60,7 +60,7 @@ def links(path):
 
 
 def broken(path, link):
-    """Why a link leads nowhere, or None."""
+    """The reason why a link is broken, or None."""
     file, _, anchor = link.partition("#")
     target = (path.parent / file).resolve() if file else path
     if not target.is_relative_to(ROOT) or not target.exists():
@@ -74,11 +74,11 @@ def broken(path, link):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     assert [(link, why) for link in links(page) if (why := broken(page, link))] == []
 
 
-def test_links_that_lead_nowhere_are_found(tmp_path):
+def test_broken_links_are_found(tmp_path):
     page = ROOT / "docs" / "try.md"
     assert broken(page, "no-such-page.md") == "no such file"
     assert broken(page, "docker.md#no-such-heading")
@@ -89,8 +89,8 @@ def test_links_that_lead_nowhere_are_found(tmp_path):
     assert links(file) == ["x.md#y", "p.png", "r.md", "q.svg"]
 
 
-def test_links_into_this_repository_on_github_lead_somewhere():
-    """In files that are read elsewhere, such as rules and units, links are absolute."""
+def test_links_into_this_repository_on_github_resolve():
+    """In files that are used elsewhere, such as rules and units, links are absolute."""
     prefix = r"https://github\.com/iam-key-exporter/iam-key-exporter/(?:blob|tree)/main/([\w./-]+)(?:#([\w-]+))?"
     listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True).splitlines()
     wrong, seen = [], 0
@@ -125,7 +125,7 @@ FLAGS = {command: flags_of(command) for command in COMMANDS if command != "help"
 COMMON = {"--help", "--version"}
 
 
-def test_the_help_was_understood():
+def test_the_help_is_parsed():
     assert {"serve", "check", "verify-config", "healthcheck"} <= set(FLAGS)
     assert {"--demo", "--config.file", "--web.listen-address", "--help"} <= FLAGS["serve"]
     assert {"--output", "--output-file", "--user"} <= FLAGS["check"]
@@ -134,7 +134,7 @@ def test_the_help_was_understood():
 def configuration():
     """The table of docs/configuration.md: flag to the commands that have it."""
     rows = re.findall(r"^\| `(--[\w.-]+)` \|[^|]*\|[^|]*\| ([^|]+) \|", (ROOT / "docs" / "configuration.md").read_text(), flags=re.M)
-    assert len(rows) == len(dict(rows)), "a flag is there twice"
+    assert len(rows) == len(dict(rows)), "duplicate flag"
     return {flag: {command.strip() for command in commands.split(",")} for flag, commands in rows}
 
 
@@ -144,7 +144,7 @@ def test_configuration_lists_every_flag(command):
     assert listed == FLAGS[command] - COMMON
 
 
-def test_configuration_lists_nothing_for_commands_that_have_it_not():
+def test_configuration_lists_only_flags_that_the_commands_have():
     for flag, commands in configuration().items():
         for command in commands - {"all"}:
             assert flag in FLAGS[command], (flag, command)
@@ -180,9 +180,9 @@ def test_metrics_exist():
     assert len(known) > 20
     wrong = {}
     for page in PAGES:
-        # Not names of recording rules, which hold a colon.
+        # Names of recording rules, which contain a colon, are excluded.
         named = set(re.findall(r"(?<![\w:])((?:aws_iam|iam_key_exporter)_[a-z_]*[a-z])(?![\w:*]|_\*)", page.read_text(encoding="utf-8")))
-        # The beginning of a name stands for all that have it.
+        # A prefix of a name stands for all metrics that have it.
         if unknown := {name for name in named if name not in known and not any(other.startswith(name + "_") for other in known)}:
             wrong[str(page.relative_to(ROOT))] = unknown
     assert wrong == {}
@@ -221,7 +221,7 @@ def test_every_page_can_be_found_from_the_readme():
     assert lost == []
 
 
-def test_shell_in_the_pages_without_tests_of_their_own_is_sound():
+def test_shellcheck_finds_no_errors_in_pages_without_a_test_module():
     assert snippets.bad_shell(TRY, ROOT / "docs" / "comparison.md") == []
 
 
@@ -230,7 +230,7 @@ def test_shell_in_the_pages_without_tests_of_their_own_is_sound():
 
 @pytest.fixture
 def follow(tmp_path, request):
-    """Runs a block of the page; each test announces its blocks."""
+    """Runs a block of the page; each test declares its blocks."""
     yield from snippets.runner([TRY], tmp_path, {}, request.function)
 
 
@@ -242,7 +242,7 @@ def test_the_built_in_account(follow, start_exporter):
     users = exporter.metrics().select("aws_iam_users")
     assert sum(value for _, value in users) == 13, "the page says thirteen"
     assert {labels["status"] for labels, value in users if value} >= {"compliant", "violation", "exempt", "unknown"}
-    # The page says that one user cannot be read.
+    # One user cannot be read, as documented.
     assert "mallory" in follow("table", code=3)
 
 

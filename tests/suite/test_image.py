@@ -1,4 +1,4 @@
-"""The container image: built from the Dockerfile, looked at, and run by a container runtime."""
+"""The container image: built from the Dockerfile, inspected, and run by a container runtime."""
 
 import http.server
 import json
@@ -33,7 +33,7 @@ def image():
 def root(image, tmp_path_factory):
     """The image's files."""
     directory = tmp_path_factory.mktemp("image")
-    # What is above belongs to another user than the container's.
+    # The directories above belong to another user than the container's.
     for parent in (directory, *directory.parents[:2]):
         parent.chmod(0o755)
     return image.unpack(directory)
@@ -52,7 +52,7 @@ def run(image, root):
 # --- the Dockerfile -----------------------------------------------------------------------------------------------
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_finds_no_errors():
     result = subprocess.run([TOOLS.bin("hadolint"), "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
@@ -73,7 +73,7 @@ def test_the_context_holds_what_the_dockerfile_copies_and_nothing_else():
 
 
 def test_the_image_is_a_program_and_certificates_and_nothing_else(root):
-    # The runtime's own mount points are made when a container first runs.
+    # The runtime creates its own mount points when a container first runs.
     files = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
     assert files - {"etc/resolv.conf"} == {"iam-key-exporter", "etc/ssl/certs/ca-certificates.crt"}
     for path in root.rglob("*"):
@@ -88,7 +88,7 @@ def test_the_program_is_static(root):
     assert "INTERP" not in described and "NEEDED" not in described
 
 
-def test_the_image_says_what_it_is(image):
+def test_the_image_has_descriptive_labels(image):
     labels = image.config["Labels"]
     prefix = "org.opencontainers.image."
     wanted = {"title", "description", "url", "source", "documentation", "licenses", "version", "revision"}
@@ -101,7 +101,7 @@ def test_the_image_says_what_it_is(image):
     assert (ROOT / documentation).is_file()
 
 
-def test_the_image_runs_as_nobody_and_serves_unless_told_otherwise(image):
+def test_the_image_runs_as_an_unprivileged_user_and_serves_by_default(image):
     assert image.config["User"] == "65534:65534"
     assert image.config["Entrypoint"] == ["/iam-key-exporter"]
     assert image.config["Cmd"] == ["serve"]
@@ -113,7 +113,7 @@ def test_the_image_runs_as_nobody_and_serves_unless_told_otherwise(image):
 # --- containers ---------------------------------------------------------------------------------------------------
 
 
-def test_it_tells_its_version(run):
+def test_it_prints_its_version(run):
     result = run("--version")
     assert (result.returncode, result.stdout) == (0, f"iam-key-exporter {VERSION}\n"), result.stderr
 
@@ -124,7 +124,7 @@ def test_there_is_no_shell(image, root):
     assert "no such file or directory" in result.stderr
 
 
-def test_it_serves_as_nobody_on_a_read_only_root(container):
+def test_it_serves_as_an_unprivileged_user_on_a_read_only_root(container):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     serving = container(["serve", "--demo", f"--web.listen-address=127.0.0.1:{port}"])
@@ -132,7 +132,7 @@ def test_it_serves_as_nobody_on_a_read_only_root(container):
     known = Samples.parse(request(url + "/metrics").body)
     assert known.value("aws_iam_user_active_access_keys", user_name="mallory") == 2
     assert known.value("iam_key_exporter_build_info", version=VERSION, revision=REVISION) == 1
-    # Without the files of an ordinary system, too.
+    # Also without the files of an ordinary system.
     assert known.value("process_start_time_seconds") > 1e9
 
     process = pathlib.Path(f"/proc/{serving.pid}")
@@ -155,7 +155,7 @@ def test_it_serves_as_nobody_on_a_read_only_root(container):
 
 
 class Authority:
-    """A certificate authority, and an HTTPS server in front of a plain one with a certificate of it."""
+    """A certificate authority, and an HTTPS proxy of an HTTP server with a certificate of that authority."""
 
     def __init__(self, directory):
         self.certificate = directory / "ca.pem"
@@ -177,7 +177,7 @@ class Authority:
 
 
 class Front:
-    """Passes requests on to moto, by HTTPS."""
+    """Forwards requests to moto, with HTTPS."""
 
     def __init__(self, authority, moto):
         self.requests = 0
@@ -201,10 +201,10 @@ class Front:
 
         class Server(http.server.ThreadingHTTPServer):
             def handle_error(self, *_):
-                """A client that does not like the certificate goes away in the middle of the handshake."""
+                """A client that rejects the certificate closes the connection during the handshake."""
 
             def finish_request(self, connection, address):
-                # Here, and not where connections are accepted: a bad handshake must not end the server.
+                # Here instead of where connections are accepted: a failed handshake must not end the server.
                 super().finish_request(authority.context.wrap_socket(connection, server_side=True), address)
 
         self.server = Server(("127.0.0.1", 0), Handler)
@@ -241,8 +241,8 @@ def environment(front):
 HOSTS = {"/etc/hosts": "/etc/hosts"}  # Docker and Kubernetes put one there, too.
 
 
-def test_it_trusts_the_authorities_that_the_image_brings(run, root, authority, front, tmp_path):
-    """The image's own file of authorities, with one more: what a derived image does."""
+def test_it_trusts_the_authorities_of_the_image(run, root, authority, front, tmp_path):
+    """The image's own file of authorities plus one more, as in a derived image."""
     bundle = tmp_path / "ca-certificates.crt"
     own = (root / "etc/ssl/certs/ca-certificates.crt").read_text()
     assert own.count("BEGIN CERTIFICATE") > 100
@@ -265,14 +265,14 @@ def test_it_refuses_a_server_of_an_unknown_authority(run, front):
 
 
 def test_an_authority_can_be_given_in_a_file_of_its_own(run, authority, front):
-    """As docs/docker.md says: the file is then the only one that counts."""
+    """As documented in docs/docker.md: the file replaces all other authorities."""
     given = {"SSL_CERT_FILE": "/ca.pem"}
     result = run("check", environment=environment(front) | given, mounts=HOSTS | {"/ca.pem": authority.certificate})
     assert result.returncode == 1, result.stderr
     assert front.requests > 0
 
 
-def test_a_name_that_is_not_the_certificates_is_refused(run, authority, front, tmp_path):
+def test_a_name_that_is_not_in_the_certificate_is_rejected(run, authority, front, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost elsewhere\n")
     for path in (tmp_path, *tmp_path.parents[:2]):
@@ -287,7 +287,7 @@ def test_a_name_that_is_not_the_certificates_is_refused(run, authority, front, t
 
 PAGE = ROOT / "docs" / "docker.md"
 
-# Blocks for bash that no test here runs, by a word of them, and why.
+# Blocks for bash that no test here runs, by a word of them, and the reason.
 NOT_RUN = {
     "--env SSL_CERT_FILE": "the variable is tested above, with a server of that authority",
     "docker build": "buildah builds the same Dockerfile, see image.py",
@@ -319,13 +319,13 @@ def machine(image, root):
 AWS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000"} | {
     name: value for name, value in DUMMY_AWS.items() if name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 }
-# The endpoint is the one thing that differs from a real account.
+# The endpoint is the only difference from a real account.
 ENDPOINT = ("docker run ", "docker run --env AWS_ENDPOINT_URL=http://127.0.0.1:5000 ")
 
 
 @pytest.fixture
 def follow(machine, request):
-    """Runs a block of the page; each test announces its blocks."""
+    """Runs a block of the page; each test declares its blocks."""
     blocks, ran = snippets.named("run", PAGE), set()
 
     def follow(name, replace=("", ""), **options):

@@ -1,4 +1,4 @@
-"""The exporter against moto, with accounts made by boto3: what it says is what boto3 counts.
+"""The exporter against moto, with accounts created with boto3: its results equal those of boto3.
 
 moto's credential report has quirks that AWS's has not: no row of the root user, no quotation marks around a name with a
 comma, and always the same old date as its time of making.
@@ -12,11 +12,11 @@ import pytest
 
 from harness import ACCOUNT, Exporter, Moto, clean_environment, exporter_binary, wait_until
 
-# moto has no rate limits; the default of ten requests a second would only take time.
+# moto has no rate limits; the default of ten requests per second would only slow the tests down.
 FAST = "--aws.max-requests-per-second=1000"
 COLLECTORS = ["live", "report"]
 
-# Statuses of a user's keys and paths, dealt out in turn.
+# Statuses of a user's keys and paths, assigned in turn.
 KEYS = [
     ["Active", "Active"],
     ["Active"],
@@ -27,7 +27,7 @@ KEYS = [
     ["Inactive", "Inactive"],
 ]
 PATHS = ["/", "/team/", "/team/ci/", "/division_abc/subdivision_xyz/"]
-# The ones that invite mistakes: names in other names, other cases' twins, every character that IAM allows, full length.
+# Names that may cause errors: names within other names, other case, every character that IAM allows, maximum length.
 NAMES = ["bob", "bobby", "bo", "user", "root", "Team", "a+b=c@d.e_f-g", "0", "-", "n" * 64]
 NAMES += [f"user-{number:03}" for number in range(200 - len(NAMES))]
 
@@ -35,7 +35,7 @@ User = collections.namedtuple("User", "arn keys")
 
 
 def count(moto):
-    """What boto3 says: name to ARN and keys."""
+    """The users according to boto3: name to ARN and keys."""
     iam, users = moto.iam, {}
     for page in iam.get_paginator("list_users").paginate():
         for user in page["Users"]:
@@ -50,7 +50,7 @@ def with_status(user, status):
 
 @pytest.fixture(scope="module")
 def account():
-    """A moto with two hundred users. Tests leave it as they found it."""
+    """A moto with two hundred users. Tests do not change it."""
     with Moto() as moto:
         for index, name in enumerate(NAMES):
             moto.user(name, *KEYS[index % len(KEYS)], Path=PATHS[index % len(PATHS)])
@@ -58,7 +58,7 @@ def account():
 
 
 def check(moto, collector, *arguments):
-    """`check`: the exit code, the parsed result (None when nothing was printed) and the messages."""
+    """Runs `check`: the exit code, the parsed result (None without output) and the messages."""
     command = [exporter_binary(), "check", f"--collector={collector}", FAST, "--output=json", *arguments]
     result = subprocess.run(command, env=clean_environment() | moto.env, capture_output=True, text=True, timeout=120)
     return result.returncode, json.loads(result.stdout) if result.stdout else None, result.stderr
@@ -69,7 +69,7 @@ def exporter(moto, collector, *arguments):
 
 
 def assert_counted_alike(users, counted):
-    """The users of a check's result are boto3's, key for key."""
+    """Asserts that the users of a check's result equal those of boto3, with all keys."""
     assert {user["name"] for user in users} == set(counted)
     for user in users:
         truth = counted[user["name"]]
@@ -84,7 +84,7 @@ def assert_counted_alike(users, counted):
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
-def test_a_check_says_what_boto3_counts(account, collector):
+def test_the_result_of_a_check_equals_that_of_boto3(account, collector):
     counted = count(account)
     assert len(counted) == 200
     offenders = [name for name, user in counted.items() if len(with_status(user, "Active")) == 2]
@@ -137,7 +137,7 @@ def test_key_ids_and_the_advice_name_real_keys(account):
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
-def test_one_user_is_not_the_one_whose_name_begins_alike(account, collector):
+def test_a_user_is_not_confused_with_one_whose_name_has_the_same_prefix(account, collector):
     code, result, _ = check(account, collector, "--user=bobby")
     assert [user["name"] for user in result["users"]] == ["bobby"]
     assert (code, result["users"][0]["active_access_keys"]) == (0, 1)
@@ -150,7 +150,7 @@ def test_one_user_is_not_the_one_whose_name_begins_alike(account, collector):
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
-def test_the_metrics_are_what_boto3_counts(account, collector):
+def test_the_metrics_equal_the_counts_of_boto3(account, collector):
     counted = count(account)
     with exporter(account, collector) as running:
         samples = running.wait_checked().metrics()
@@ -179,7 +179,7 @@ def test_the_metrics_are_what_boto3_counts(account, collector):
     roots = samples.select("aws_iam_account_root_active_access_keys")
     assert [value for _, value in roots] == ([0] if collector == "live" else [])
     assert samples.value("iam_key_exporter_account_up", account_id=ACCOUNT) == 1
-    # No check of the live kind costs more than a request a user and the four that find out about the account.
+    # A live check sends at most one request per user and the four requests about the account.
     requests = sum(value for _, value in samples.select("iam_key_exporter_aws_requests_total"))
     checks = samples.value("iam_key_exporter_checks_total", account_id=ACCOUNT) + 1
     assert requests <= checks * (200 + 4 if collector == "live" else len(since) + 4)
@@ -187,7 +187,7 @@ def test_the_metrics_are_what_boto3_counts(account, collector):
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
-def test_news_show_within_one_interval(moto, collector):
+def test_changes_show_within_one_interval(moto, collector):
     first, second = moto.user("carol", "Active", "Active")
     moto.user("dave", "Active")
 
@@ -197,7 +197,7 @@ def test_news_show_within_one_interval(moto, collector):
             return running.metrics().value("aws_iam_access_key_violations", rule="multiple_active_keys")
 
         def after_a_whole_check():
-            """A scrape after a check that began later than now: the first to end may have begun before."""
+            """A scrape after a check that started after now: the next check to end may have started before."""
             goal = running.metrics().value("iam_key_exporter_checks_total", account_id=ACCOUNT) + 2
 
             def scrape():
@@ -230,7 +230,7 @@ def test_news_show_within_one_interval(moto, collector):
 
 @pytest.mark.parametrize("collector", COLLECTORS)
 def test_a_name_with_a_comma_is_one_user(moto, collector):
-    # moto writes the comma into its report without quotation marks, so that the row has two cells too many.
+    # moto writes the comma into its report without quotes, so that the row has two additional cells.
     moto.user("a,b", "Active", "Active", Path="/team/")
     moto.user("a", "Active")
     moto.user("x,y,z", "Inactive")
@@ -245,6 +245,6 @@ def test_an_account_without_users(moto, collector):
     if collector == "live":
         assert (code, result["users"], messages) == (0, [], "")
     else:
-        # On AWS the root user has a row even there: a report without any row tells nothing.
+        # On AWS the root user always has a row: a report without any row contains no information.
         assert (code, result) == (3, None)
         assert "no rows" in messages

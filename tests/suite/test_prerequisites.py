@@ -76,7 +76,7 @@ def words(node):
 
 
 def python_commands(text):
-    """Programs that a Python file starts: the first words of argument lists, shell scripts, and what it looks up."""
+    """Programs that a Python file starts: the first words of argument lists, shell scripts, and lookups on the PATH."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.List) and "command" in ast.unparse(node.targets[0]):
@@ -273,7 +273,7 @@ def test_root_on_debian_installs_what_is_missing_once(tmp_path):
 
 
 def test_a_registry_that_cannot_be_reached_is_named(tmp_path):
-    """The real clients, told of an address that refuses connections, and caches that hold nothing."""
+    """The real clients, with an address that refuses connections, and empty caches."""
     place = tmp_path / "checkout"
     for part in ("scripts", "tools"):
         shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))

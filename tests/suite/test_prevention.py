@@ -1,4 +1,4 @@
-"""docs/prevention.md: its commands do what it says, and its policies deny what it says, and nothing else."""
+"""docs/prevention.md: its commands have the documented effect, and its policies deny what is documented and nothing else."""
 
 import json
 import re
@@ -21,18 +21,18 @@ TAG = "access-key-issued"
 
 @pytest.fixture
 def run(account, tmp_path, request):
-    """Runs blocks of the page, from a directory that has the policies where the checkout has them."""
+    """Runs blocks of the page, from a directory that contains the policies at the same path as the checkout."""
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     yield from runner([PAGE], tmp_path, aws_environment(account.url), request.function)
 
 
 def test_every_block_is_run_by_a_test():
     assert executed(sys.modules[__name__]) == sorted(named("run", PAGE))
-    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test looks at it"
+    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test runs it"
     assert bad_shell(PAGE) == []
 
 
-def test_links_lead_somewhere():
+def test_links_resolve():
     assert broken_links(PAGE) == []
 
 
@@ -70,7 +70,7 @@ def test_permissions_come_with_a_group_and_without_a_key(run, account):
 
 
 @executes("list-cli", "list-python")
-def test_listing_names_whoever_has_more_than_one_active_key(run, account):
+def test_listing_names_users_with_more_than_one_active_key(run, account):
     for name, *statuses in (("a", "Active"), ("b", "Active", "Inactive"), ("c",), ("bob", "Active", "Active")):
         account.iam.create_user(UserName=name)
         for status in statuses:
@@ -135,13 +135,13 @@ def test_issuing_a_key_sets_the_tag(run, account, tmp_path):
         assert account.statuses("backup") == {key["AccessKeyId"]: "Active"} and key["SecretAccessKey"]
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert tags(account, "backup") == {TAG: "true"}
-        run(block, fails=True)  # it overwrites no secret, and makes no key whose secret would be lost
+        run(block, fails=True)  # it overwrites no secret, and creates no key whose secret would be lost
         assert len(account.statuses("backup")) == 1
         file.unlink()
 
 
 @executes("tag-all-cli", "tag-all-python")
-def test_tags_are_brought_in_line_with_the_keys(run, account):
+def test_tags_are_synchronised_with_the_keys(run, account):
     for block in ("tag-all-cli", "tag-all-python"):
         account.reset()
         for name, *statuses in (("active", "Active"), ("inactive", "Inactive"), ("two", "Active", "Active"), ("none",), ("gone",)):
@@ -164,7 +164,7 @@ def test_tags_are_brought_in_line_with_the_keys(run, account):
 
 
 def request(action, principal=ADMINISTRATOR, scps=(), identity=(ALLOW_ALL,), resource=USER, **context):
-    """Somebody who may do everything does something to a user."""
+    """A request of a principal with full access about a user."""
     return {
         "action": f"iam:{action}",
         "principal": principal,
@@ -175,7 +175,7 @@ def request(action, principal=ADMINISTRATOR, scps=(), identity=(ALLOW_ALL,), res
     }
 
 
-def test_the_textbook_policy_does_nothing():
+def test_the_textbook_policy_has_no_effect():
     """Neither for the first key nor for the second, neither as SCP nor as IAM policy: AWS has no such condition key."""
     textbook = json.loads(named("text", PAGE)["textbook"].text)
     for count in ("0", "1", "2"):
@@ -194,14 +194,14 @@ def test_the_textbook_policy_with_if_exists_denies_the_first_key_too():
 
 
 def known(requests):
-    """The verdicts, with every condition key of the requests known to AWS."""
+    """The verdicts; every condition key of the requests must exist in AWS."""
     answers = simulate(requests)
     assert [answer["ignored"] for answer in answers] == [[]] * len(requests)
     return [answer["result"] for answer in answers]
 
 
 @pytest.mark.parametrize("kind", ["scp", "identity"])
-def test_nobody_creates_keys_but_the_rotation_role(kind):
+def test_only_the_rotation_role_creates_keys(kind):
     policy = document(f"{POLICIES}/deny-create-access-key.json")
     how = {"scps": [policy]} if kind == "scp" else {"identity": [ALLOW_ALL, policy]}
     other_role = f"arn:aws:iam::{ACCOUNT}:role/access-key-rotation-2"
@@ -219,14 +219,14 @@ def test_nobody_creates_keys_but_the_rotation_role(kind):
     assert known([request("CreateAccessKey", ROTATION, **how) | {"context": {}}]) == ["ExplicitlyDenied"]
 
 
-def test_the_service_control_policy_holds_for_root_users():
+def test_the_service_control_policy_applies_to_root_users():
     policy = document(f"{POLICIES}/deny-create-access-key.json")
-    # Nothing else limits a root user: the policy alone decides.
+    # No other policy restricts a root user: this policy alone decides.
     assert known([request("CreateAccessKey", ROOT_USER, scps=[policy])]) == ["ExplicitlyDenied"]
 
 
 @pytest.mark.parametrize("kind", ["scp", "identity"])
-def test_nobody_creates_keys_for_users_with_the_tag_but_the_rotation_role(kind):
+def test_only_the_rotation_role_creates_keys_for_tagged_users(kind):
     policy = document(f"{POLICIES}/deny-second-access-key.json")
     how = {"scps": [policy]} if kind == "scp" else {"identity": [ALLOW_ALL, policy]}
     tagged = [{f"iam:ResourceTag/{TAG}": value} for value in ("true", "false", "")]
@@ -249,7 +249,7 @@ def test_nobody_creates_keys_for_users_with_the_tag_but_the_rotation_role(kind):
     assert known(allowed) == ["Allowed"] * len(allowed)
 
 
-def test_no_policy_tells_activating_from_deactivating():
-    """The page says that `iam:UpdateAccessKey` has no condition key for the status: the simulator knows none either."""
+def test_no_policy_distinguishes_activating_from_deactivating():
+    """`iam:UpdateAccessKey` has no condition key for the status: the simulator has none either."""
     (answer,) = simulate([request("UpdateAccessKey", **{"iam:Status": "Active", "iam:AccessKeyStatus": "Active"})])
     assert sorted(answer["ignored"]) == ["iam:AccessKeyStatus", "iam:Status"]

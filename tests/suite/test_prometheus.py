@@ -1,4 +1,4 @@
-"""Real Prometheus servers, the newest and the oldest supported one, scrape the exporter: what they store is what it says."""
+"""Real Prometheus servers, the newest and the oldest supported one, scrape the exporter and store exactly its samples."""
 
 import contextlib
 import http.server
@@ -13,7 +13,7 @@ from harness import ACCOUNT, TOOLS, Exporter, Moto, Prometheus, Samples, free_po
 
 VERSIONS = ["", "2.42"]
 FAST = "--aws.max-requests-per-second=1000"
-# Everything that the text format has to escape, and what is not ASCII. IAM allows none of it in names, but account names
+# All characters that the text format must escape, and non-ASCII ones. IAM allows none of them in names, but account names
 # and tags are free text.
 HOSTILE = 'a "quoted" back\\slash, {brace="x"} é \n# HELP line feed'
 
@@ -62,7 +62,7 @@ def scrape(target, version="", **options):
 
 
 def stored(prometheus, selector):
-    """Samples of the API, without what Prometheus adds, in the form of `Samples`."""
+    """Samples of the API, without the labels that Prometheus adds, in the form of `Samples`."""
     found = {}
     for labels, value in prometheus.query(selector):
         name = labels.pop("__name__")
@@ -72,18 +72,18 @@ def stored(prometheus, selector):
     return found
 
 
-def facts(samples):
+def inventory_samples(samples):
     return {key: value for key, value in samples.items() if key.startswith("aws_iam_")}
 
 
-def test_every_sample_arrives_as_it_was_meant(version, tmp_path):
+def test_every_sample_is_stored_unchanged(version, tmp_path):
     users = [("alice", ["active", "active"]), ("bob", ["inactive"]), ("a,b", []), ("carol", ["active", "inactive"])]
     path = inventory(tmp_path / "inventory.json", users, name=HOSTILE)
     with file_exporter(path) as exporter, scrape(exporter, version=version) as prometheus:
         expected = exporter.wait_checked().metrics()
         wait_until(lambda: prometheus.query("aws_iam_account_info"))
-        assert stored(prometheus, '{__name__=~"aws_iam_.+"}') == facts(expected)
-        # Not only alike, but right.
+        assert stored(prometheus, '{__name__=~"aws_iam_.+"}') == inventory_samples(expected)
+        # Not only equal, but correct.
         assert prometheus.query("aws_iam_account_info")[0][0]["account_name"] == HOSTILE
         owner = prometheus.query('aws_iam_user_info{user_name="a,b"}')[0][0]["tag_owner"]
         assert owner == f"a,b {HOSTILE}"
@@ -93,7 +93,7 @@ def test_every_sample_arrives_as_it_was_meant(version, tmp_path):
         since = 'aws_iam_user_violation_since_timestamp_seconds{rule="multiple_active_keys"}'
         assert prometheus.query(since)[0][1] == 1767312000  # 2026-01-02, the second key's date
         assert prometheus.query(f"count({since})")[0][1] == 1
-        # The exporter's own metrics as well, whatever their values have become meanwhile.
+        # The exporter's own metrics as well, regardless of their current values.
         names = {key.partition("{")[0] for key in stored(prometheus, '{__name__=~"iam_key_exporter_.+|process_.+"}')}
         assert names == {name for name in expected.names() if not name.startswith("aws_iam_")}
 
@@ -106,7 +106,7 @@ def test_an_account_of_five_thousand_users(version, tmp_path):
         assert len(expected) > 25_000
         scraped = wait_until(lambda: prometheus.query("scrape_samples_scraped > 25000"))
         assert scraped[0][1] == len(expected)
-        assert prometheus.query('count({__name__=~"aws_iam_.+"})')[0][1] == len(facts(expected))
+        assert prometheus.query('count({__name__=~"aws_iam_.+"})')[0][1] == len(inventory_samples(expected))
         assert prometheus.query("sum(aws_iam_user_active_access_keys)")[0][1] == 5100
         assert prometheus.query('aws_iam_access_key_violations{rule="multiple_active_keys"}')[0][1] == 100
         assert "error" not in prometheus.log.lower()
@@ -140,7 +140,7 @@ def test_a_fix_in_aws_clears_in_prometheus(version, moto):
 
         moto.iam.update_access_key(UserName="carol", AccessKeyId=first, Status="Inactive")
         wait_until(lambda: prometheus.query(f"{violations} == 0"))
-        # Gone at once, not after the five minutes in which an instant query still finds old samples.
+        # Removed immediately, not after the five minutes in which an instant query still finds old samples.
         assert prometheus.query("aws_iam_user_violation_since_timestamp_seconds") == []
         assert prometheus.query('aws_iam_user_active_access_keys{user_name="carol"}')[0][1] == 1
 
@@ -154,13 +154,13 @@ def test_up_stays_1_while_aws_was_never_reached(version):
         assert prometheus.query("min_over_time(up[1h])")[0][1] == 1
         account_up = stored(prometheus, "iam_key_exporter_account_up")
         assert account_up == {'iam_key_exporter_account_up{account_id="unknown"}': 0}
-        # Nothing is known, so nothing is said: no 0 that looks like an answer.
+        # Unknown values are absent: there is no 0 that would appear as an answer.
         assert prometheus.query('{__name__=~"aws_iam_.+"}') == []
         assert exporter.get("/-/ready").status == 503
         assert exporter.get("/-/healthy").status == 200
 
 
-def test_the_last_facts_stay_while_aws_is_away(version):
+def test_the_last_inventory_stays_while_aws_is_unreachable(version):
     with Moto() as moto:
         moto.user("carol", "Active", "Active")
         arguments = [FAST, "--check.interval=1s", "--check.timeout=2s"]
@@ -184,12 +184,12 @@ def test_the_last_facts_stay_while_aws_is_away(version):
             assert [prometheus.query(metric)[0][1] for metric in (success, facts_at)] == stamps
 
 
-# --- how it is asked ----------------------------------------------------------------------------------------------
+# --- content negotiation ------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def witness(exporter):
-    """A proxy before the exporter that notes what was asked for and what was answered: (Accept-Encoding, Content-Encoding,
+    """A proxy in front of the exporter that records requests and responses: (Accept-Encoding, Content-Encoding,
     Content-Type, body)."""
     seen = []
 
@@ -225,7 +225,7 @@ def witness(exporter):
 def test_prometheus_gets_gzip_and_understands_it(version, tmp_path):
     path = inventory(tmp_path / "inventory.json", [("alice", ["active", "active"])])
     with file_exporter(path) as exporter, witness(exporter) as (address, seen):
-        expected = facts(exporter.wait_checked().metrics())
+        expected = inventory_samples(exporter.wait_checked().metrics())
         with scrape(address, version=version) as prometheus:
             wait_until(lambda: prometheus.query("up == 1"))
             assert stored(prometheus, '{__name__=~"aws_iam_.+"}') == expected
@@ -239,8 +239,8 @@ def test_prometheus_gets_gzip_and_understands_it(version, tmp_path):
 def test_prometheus_without_compression_gets_plain_text(tmp_path):
     path = inventory(tmp_path / "inventory.json", [("alice", ["active", "active"])])
     with file_exporter(path) as exporter, witness(exporter) as (address, seen):
-        expected = facts(exporter.wait_checked().metrics())
-        # An option of the newer one only.
+        expected = inventory_samples(exporter.wait_checked().metrics())
+        # An option of the newer version only.
         with scrape(address, enable_compression=False) as prometheus:
             wait_until(lambda: prometheus.query("up == 1"))
             assert stored(prometheus, '{__name__=~"aws_iam_.+"}') == expected
@@ -253,18 +253,18 @@ def test_prometheus_without_compression_gets_plain_text(tmp_path):
 
 
 def promtool(version, text):
-    """`promtool check metrics`: exit code and everything that it says."""
+    """`promtool check metrics`: exit code and all output."""
     binary = TOOLS.bin(f"promtool-{version}" if version else "promtool")
     result = subprocess.run([binary, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
     return result.returncode, result.stdout + result.stderr
 
 
-def test_promtool_finds_fault_with_a_bad_page(version):
+def test_promtool_finds_errors_in_an_invalid_page(version):
     code, words = promtool(version, "# TYPE a_total gauge\na_total 1\n")
     assert code != 0 and "a_total" in words
 
 
-def test_promtool_has_nothing_to_say(version, tmp_path):
+def test_promtool_finds_no_errors(version, tmp_path):
     path = inventory(tmp_path / "inventory.json", [("alice", ["active", "active"]), ("bob", [])], name=HOSTILE)
     nowhere = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}
     with Exporter(["--demo", "--metrics.user-info", "--metrics.access-key-id"]) as exporter:
@@ -272,13 +272,13 @@ def test_promtool_has_nothing_to_say(version, tmp_path):
     with file_exporter(path) as exporter:
         assert promtool(version, exporter.wait_checked().get().body) == (0, "")
     with Exporter(["--check.timeout=1s"], env=nowhere) as exporter:
-        # From the first moment on, and after a failure.
+        # Before the first check, and after a failure.
         assert promtool(version, exporter.get().body) == (0, "")
         wait_until(lambda: sum(value for _, value in exporter.metrics().select("iam_key_exporter_check_failures_total")))
         assert promtool(version, exporter.get().body) == (0, "")
 
 
-def test_promtool_has_nothing_to_say_about_the_textfile(version, binary):
+def test_promtool_finds_no_errors_in_the_textfile(version, binary):
     command = [binary, "check", "--demo", "--output=prometheus"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     assert "aws_iam_user_active_access_keys{" in text

@@ -1,6 +1,6 @@
 """`make test` itself: it cannot pass when a part of it fails, no failure hides another, and its last line counts.
 
-scripts/test runs in an empty checkout with stand-ins for cargo and the tools, each of which can be told to fail.
+scripts/test runs in an empty checkout with stand-ins for cargo and the tools, each of which can be made to fail.
 """
 
 import os
@@ -212,7 +212,7 @@ def test_make_runs_it(checkout, target, arguments):
 
 
 def without_make():
-    """Under `make test` this make would be one within another, and say so."""
+    """Without the variables of an outer `make`, because a nested make prints additional lines."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 

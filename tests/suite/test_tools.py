@@ -1,4 +1,4 @@
-"""The tools that the other tests rely on are there, are what they say, and tell good from bad."""
+"""The tools of the other tests are installed in the right version, and accept valid and reject invalid input."""
 
 import json
 import os

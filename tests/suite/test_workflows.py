@@ -87,7 +87,7 @@ def test_nothing_is_permitted_but_what_a_job_asks_for(file):
     workflow = load(file)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
-        assert job.get("permissions"), f"{name} does not say what it needs"
+        assert job.get("permissions"), f"{name} does not declare its permissions"
         assert job.get("timeout-minutes") or "uses" in job, f"{name} may hang for six hours"
 
 
