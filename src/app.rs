@@ -9,8 +9,8 @@ mod shutdown;
 
 pub use check::{CheckError, Verdict, check};
 
-use crate::aws::Aws;
 use crate::aws::counting::RequestObserver;
+use crate::aws::{Connector, LazySource};
 use crate::cli::CollectorChoice;
 use crate::config::{Config, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
@@ -72,7 +72,7 @@ async fn run_checks(
 ) {
     let board = PublicBoard::new(config.metrics.clone(), Arc::clone(&metrics), state);
     let scheduler = Scheduler {
-        source: source(&config, policy.clone(), metrics).await,
+        source: source(&config, policy.clone(), metrics),
         timing: Timing { interval: config.interval, timeout: config.timeout },
         policy,
         board: Arc::new(board),
@@ -82,7 +82,7 @@ async fn run_checks(
 }
 
 /// The source that the configuration names.
-async fn source(
+fn source(
     config: &Config,
     policy: watch::Receiver<Arc<Policy>>,
     observer: Arc<dyn RequestObserver>,
@@ -96,15 +96,18 @@ async fn source(
         Input::Inventory(path) => return Arc::new(FileSource::new(path.clone(), Format::Inventory, name)),
         Input::Aws { collector, report_above } => (*collector, *report_above),
     };
-    let aws = Arc::new(Aws::connect(&config.aws, name, observer).await);
+    let connector = Connector::new(config.aws.clone(), name, observer);
     let find_breaches: FindBreaches = Arc::new(move |inventory| breaches(inventory, &policy.borrow()));
-    let live = || LiveSource::new(Arc::clone(&aws), config.live.clone());
-    let report = || ReportSource::new(Arc::clone(&aws), live(), Arc::clone(&find_breaches));
-    match collector {
-        CollectorChoice::Live => Arc::new(live()),
-        CollectorChoice::Report => Arc::new(report()),
-        CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), report_above)),
-    }
+    let options = config.live.clone();
+    Arc::new(LazySource::new(connector, move |aws| {
+        let live = || LiveSource::new(Arc::clone(&aws), options.clone());
+        let report = || ReportSource::new(Arc::clone(&aws), live(), Arc::clone(&find_breaches));
+        match collector {
+            CollectorChoice::Live => Arc::new(live()),
+            CollectorChoice::Report => Arc::new(report()),
+            CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), report_above)),
+        }
+    }))
 }
 
 fn breaches(inventory: &Inventory, policy: &Policy) -> Breaches {

@@ -1,10 +1,15 @@
-//! Everything the exporter knows of the AWS SDK: clients, identity, pacing, request counting, errors.
+//! Everything the exporter knows of the AWS SDK: clients, identity, rate limit, request counting, errors.
 
-mod complete;
+mod blocking;
+mod clock;
+mod connect;
 pub mod counting;
 pub mod errors;
-pub mod pacing;
 pub mod pages;
+mod rate_limit;
+mod redact;
+mod transport;
+mod truncation;
 
 use crate::model::Account;
 use crate::source::SourceError;
@@ -12,21 +17,33 @@ use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_iam::config::SharedHttpClient;
 use aws_sdk_iam::config::retry::RetryPartition;
-use complete::Complete;
-use counting::{Counting, RequestObserver};
-use pacing::Pacer;
+use blocking::BlockingCredentials;
+use clock::ClockSkew;
+pub use connect::{Connector, LazySource};
+use counting::{RequestCounter, RequestObserver};
+use rate_limit::{RateLimiter, longest_wait};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use transport::ServiceClient;
+use truncation::TruncationGuard;
 
 /// The attempts of one request, the first included. IAM throttles in bursts that last some seconds.
 const MAX_ATTEMPTS: u32 = 8;
-/// STS is asked first and is hardly ever throttled: where nothing answers, that is soon told.
+/// STS is asked first and is hardly ever throttled: a check that cannot reach AWS fails soon.
 const STS_ATTEMPTS: u32 = 3;
+/// The SDK's own value, stated so that an update does not change it.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 /// No single attempt takes longer; IAM answers in well under a second, a large page in a few.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retry, timeout and HTTP behaviour of the SDK as of this version, whatever version is linked.
+fn behavior() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
 
 /// What of AWS a user can set by flags. Everything else is the SDK's own: environment, profiles, SSO, web identity,
 /// container and instance credentials, `AWS_ENDPOINT_URL`, FIPS, dual-stack, proxies.
@@ -42,56 +59,43 @@ pub struct Settings {
 pub struct Aws {
     pub iam: aws_sdk_iam::Client,
     pub concurrency: usize,
-    pacer: Pacer,
     sts: aws_sdk_sts::Client,
     account_name: String,
     account: OnceCell<Account>,
 }
 
 impl Aws {
-    /// Prepares clients; sends nothing to IAM or STS yet.
-    pub async fn connect(settings: &Settings, account_name: String, observer: Arc<dyn RequestObserver>) -> Self {
-        // IAM and STS know their endpoint by the partition; any of its regions will do.
-        let mut regions = DefaultRegionChain::builder();
-        if let Some(profile) = &settings.profile {
-            regions = regions.profile_name(profile);
-        }
-        let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
-            .or_else(regions.build())
-            .or_else(Region::from_static("us-east-1"));
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(region)
-            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build());
-        if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
-        let shared = loader.load().await;
-        // The SDK's retry budget is one per region and process; a partition of its own keeps a throttled account
-        // from using up that of others.
+    fn new(shared: SdkConfig, settings: &Settings, account_name: String, observer: Arc<dyn RequestObserver>) -> Self {
+        let http_client = shared.http_client().unwrap_or_else(transport::http_client);
+        let clock = Arc::new(ClockSkew::new(Arc::clone(&observer)));
+        let service_client = |limiter| ServiceClient { inner: http_client.clone(), limiter, clock: Arc::clone(&clock) };
+        let account = [account_name.as_str(), settings.profile.as_deref().unwrap_or_default()];
+        let account = account.into_iter().find(|name| !name.is_empty()).unwrap_or("default");
+
+        let limiter = Arc::new(RateLimiter::new(settings.max_requests_per_second));
+        // An attempt begins before the rate limiter admits its request.
+        let wait = longest_wait(settings.max_requests_per_second, settings.concurrency.saturating_mul(2));
         let iam = aws_sdk_iam::config::Builder::from(&shared)
-            .retry_partition(RetryPartition::custom("iam-key-exporter").build())
-            .interceptor(Complete)
-            .interceptor(Counting::new("iam", Arc::clone(&observer)))
+            .http_client(service_client(Some(limiter)))
+            .retry_partition(retry_partition("iam", account))
+            .timeout_config(timeouts(ATTEMPT_TIMEOUT.saturating_add(wait)))
+            .interceptor(TruncationGuard)
+            .interceptor(RequestCounter::new("iam", Arc::clone(&observer)))
             .build();
         let sts = aws_sdk_sts::config::Builder::from(&shared)
+            .http_client(service_client(None))
+            .retry_partition(retry_partition("sts", account))
             .retry_config(RetryConfig::standard().with_max_attempts(STS_ATTEMPTS))
-            .interceptor(Complete)
-            .interceptor(Counting::new("sts", observer))
+            .interceptor(TruncationGuard)
+            .interceptor(RequestCounter::new("sts", observer))
             .build();
         Aws {
             iam: aws_sdk_iam::Client::from_conf(iam),
             concurrency: settings.concurrency,
-            pacer: Pacer::new(settings.max_requests_per_second),
             sts: aws_sdk_sts::Client::from_conf(sts),
             account_name,
             account: OnceCell::new(),
         }
-    }
-
-    /// Waits until another request may be sent.
-    pub async fn pace(&self) {
-        self.pacer.turn().await;
     }
 
     /// The account that the credentials belong to; asked once (GetCallerIdentity needs no permission).
@@ -114,6 +118,44 @@ impl Aws {
         let (Some(id), Some(partition)) = (id, partition) else { return Err(unexpected()) };
         Ok(Account { id: id.to_owned(), name: self.account_name.clone(), partition: partition.to_owned() })
     }
+}
+
+/// Region, credentials and endpoints as the environment and the profile have them.
+async fn load(settings: &Settings, http_client: SharedHttpClient) -> SdkConfig {
+    // IAM and STS know their endpoint by the partition; any of its regions will do.
+    let mut regions = DefaultRegionChain::builder();
+    if let Some(profile) = &settings.profile {
+        regions = regions.profile_name(profile);
+    }
+    let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
+        .or_else(regions.build())
+        .or_else(Region::from_static("us-east-1"));
+    let mut loader = aws_config::defaults(behavior())
+        .http_client(http_client)
+        .region(region)
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT));
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    let shared = loader.load().await;
+    let Some(credentials) = shared.credentials_provider() else { return shared };
+    let credentials = SharedCredentialsProvider::new(BlockingCredentials::new(credentials));
+    shared.into_builder().credentials_provider(credentials).build()
+}
+
+fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(attempt)
+        .build()
+}
+
+/// The SDK's retry budget is one per region and process. With a partition of its own a throttled account does not use up
+/// the budget of others.
+fn retry_partition(service: &str, account: &str) -> RetryPartition {
+    RetryPartition::custom(format!("{service}-{account}")).build()
 }
 
 /// An SDK date as ours.

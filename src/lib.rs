@@ -14,7 +14,7 @@
 //! * [`policy`]: rules, exemptions, verdicts, advice. A rule is one file and one line in [`policy::RULES`]. Pure.
 //! * [`state`]: the last good facts and the verdicts on them. Pure.
 //! * [`report`]: what `check` prints. Pure.
-//! * [`aws`]: clients, identity, pacing, request counting, errors of the SDK.
+//! * [`aws`]: clients, identity, rate limit, request counting, errors of the SDK.
 //! * [`source`]: collectors, behind [`source::Source`]: live, credential report, file, demo.
 //! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
 //!   [`exposition::exporter`] the metrics about the exporter itself.

@@ -44,7 +44,7 @@ pub enum CheckError {
 /// When nothing could be found out, or the result could not be written; then no facts were written either.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
     let (_, policy) = watch::channel(Arc::new(config.policy.clone()));
-    let source = source(config, policy, Arc::new(())).await;
+    let source = source(config, policy, Arc::new(()));
     let bar = Arc::new(Bar::new());
     let deadline = Instant::now() + config.timeout;
     let request =

@@ -1,45 +1,51 @@
 //! Counts every attempt that goes to AWS, retries included, by operation and outcome.
 
+use super::errors;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{Error, FinalizerInterceptorContextRef};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::orchestrator::{Metadata, OrchestratorError};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use std::fmt;
 use std::sync::Arc;
 
-/// Told of every attempt.
+/// Receives what is learnt from requests to AWS.
 pub trait RequestObserver: Send + Sync {
-    /// `failure` is AWS's error code, or `timeout`, `connection`, `other`; `None` when the attempt succeeded.
-    fn request(&self, service: &'static str, operation: &str, failure: Option<&str>);
+    /// An attempt has ended. `failure` is from a closed list: one of AWS's error codes, `http_` and a status, `timeout`,
+    /// `connection` or `other`; `None` when the attempt succeeded.
+    fn request(&self, service: &'static str, operation: &str, failure: Option<&'static str>);
+
+    /// AWS's clock minus the local one.
+    fn clock_skew(&self, _seconds: i64) {}
 }
 
-/// Nobody counts.
+/// No-op observer.
 impl RequestObserver for () {
-    fn request(&self, _: &'static str, _: &str, _: Option<&str>) {}
+    fn request(&self, _: &'static str, _: &str, _: Option<&'static str>) {}
 }
 
-pub(super) struct Counting {
+pub(super) struct RequestCounter {
     service: &'static str,
     observer: Arc<dyn RequestObserver>,
 }
 
-impl Counting {
+impl RequestCounter {
     pub(super) fn new(service: &'static str, observer: Arc<dyn RequestObserver>) -> Self {
-        Counting { service, observer }
+        RequestCounter { service, observer }
     }
 }
 
-impl std::fmt::Debug for Counting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Counting").field("service", &self.service).finish_non_exhaustive()
+impl fmt::Debug for RequestCounter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestCounter").field("service", &self.service).finish_non_exhaustive()
     }
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Counting {
+impl Intercept for RequestCounter {
     fn name(&self) -> &'static str {
-        "Counting"
+        "RequestCounter"
     }
 
     fn read_after_attempt(
@@ -52,29 +58,32 @@ impl Intercept for Counting {
         let failure = match context.output_or_error() {
             Some(Ok(_)) => None,
             Some(Err(error)) => Some(failure_code(context, error)),
-            None => Some("other".to_owned()),
+            None => Some(OTHER),
         };
-        self.observer.request(self.service, operation, failure.as_deref());
+        self.observer.request(self.service, operation, failure);
         Ok(())
     }
 }
 
-type AttemptError = aws_smithy_runtime_api::client::orchestrator::OrchestratorError<
-    aws_smithy_runtime_api::client::interceptors::context::Error,
->;
+const OTHER: &str = "other";
+const TIMEOUT: &str = "timeout";
+const CONNECTION: &str = "connection";
 
-fn failure_code(context: &FinalizerInterceptorContextRef<'_>, error: &AttemptError) -> String {
+fn failure_code(context: &FinalizerInterceptorContextRef<'_>, error: &OrchestratorError<Error>) -> &'static str {
     if let Some(connector) = error.as_connector_error() {
-        return if connector.is_timeout() { "timeout" } else { "connection" }.to_owned();
+        return if connector.is_timeout() { TIMEOUT } else { CONNECTION };
     }
     if error.is_timeout_error() {
-        return "timeout".to_owned();
+        return TIMEOUT;
     }
-    let Some(response) = context.response() else { return "other".to_owned() };
-    match response.body().bytes().and_then(wire_code) {
-        Some(code) => code.to_owned(),
-        None if response.status().is_success() => "other".to_owned(),
-        None => format!("http_{}", response.status().as_u16()),
+    let Some(response) = context.response() else { return OTHER };
+    match response.body().bytes() {
+        // The connection ended before the body did.
+        None => CONNECTION,
+        Some(body) => match wire_code(body) {
+            Some(code) => errors::known_code(code).unwrap_or(OTHER),
+            None => status_label(response.status().as_u16()),
+        },
     }
 }
 
@@ -84,18 +93,49 @@ fn wire_code(body: &[u8]) -> Option<&str> {
     let body = std::str::from_utf8(body).ok()?;
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
-    (!code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(code)
+    Some(code)
+}
+
+/// For answers without an error code: those of AWS's load balancers and of proxies.
+fn status_label(status: u16) -> &'static str {
+    match status {
+        400 => "http_400",
+        401 => "http_401",
+        403 => "http_403",
+        404 => "http_404",
+        407 => "http_407",
+        408 => "http_408",
+        413 => "http_413",
+        429 => "http_429",
+        500 => "http_500",
+        502 => "http_502",
+        503 => "http_503",
+        504 => "http_504",
+        _ => OTHER,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::wire_code;
+    use super::*;
+    use proptest::prelude::*;
 
     #[test]
-    fn only_a_plain_code_becomes_a_label() {
+    fn the_code_is_taken_from_the_error_document() {
         assert_eq!(wire_code(b"<Error><Code>Throttling</Code></Error>"), Some("Throttling"));
-        for bad in ["", "<Code></Code>", "<Code>a b</Code>", "<Code>x", "<html>no</html>"] {
+        for bad in ["", "<Code>x", "<html>no</html>"] {
             assert_eq!(wire_code(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(wire_code(b"<Code>\xff</Code>"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_an_answer_becomes_a_label(code in ".{0,80}", status in 0_u16..1000) {
+            let label = errors::known_code(&code).unwrap_or(OTHER);
+            prop_assert!(label == OTHER || label == code);
+            let (label, expected) = (status_label(status), format!("http_{status}"));
+            prop_assert!(label == OTHER || label == expected);
         }
     }
 }

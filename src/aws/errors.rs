@@ -1,22 +1,88 @@
-//! From the SDK's errors to ours, by wire code.
+//! From the SDK's errors to ours, by wire code. Everything that AWS or a credential process wrote is redacted here.
 
+use super::redact::redact;
 use crate::source::SourceError;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_sdk_iam::operation::RequestId;
+use aws_smithy_runtime_api::client::result::{ResponseError, SdkError, ServiceError};
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error;
 
-/// Sorts an SDK error into our closed list of reasons.
+/// What an error code means for a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    AccessDenied,
+    Credentials,
+    Throttled,
+    Timeout,
+    ServiceFailure,
+    /// Handled where it can occur, or a mistake in the request.
+    Other,
+}
+
+/// The error codes that are known, as they are on the wire: those of IAM and STS, of the query protocol, and what the
+/// SDK classifies. A code that is not here never becomes a label.
+const CODES: &[(&str, Meaning)] = &[
+    ("AccessDenied", Meaning::AccessDenied),
+    ("AccessDeniedException", Meaning::AccessDenied),
+    ("OptInRequired", Meaning::AccessDenied),
+    ("UnauthorizedOperation", Meaning::AccessDenied),
+    ("AuthFailure", Meaning::Credentials),
+    ("ExpiredToken", Meaning::Credentials),
+    ("ExpiredTokenException", Meaning::Credentials),
+    ("IDPCommunicationError", Meaning::Credentials),
+    ("IDPRejectedClaim", Meaning::Credentials),
+    ("IncompleteSignature", Meaning::Credentials),
+    ("InvalidClientTokenId", Meaning::Credentials),
+    ("InvalidIdentityToken", Meaning::Credentials),
+    ("InvalidSignatureException", Meaning::Credentials),
+    ("MissingAuthenticationToken", Meaning::Credentials),
+    ("RegionDisabledException", Meaning::Credentials),
+    ("RequestExpired", Meaning::Credentials),
+    ("SignatureDoesNotMatch", Meaning::Credentials),
+    ("UnrecognizedClientException", Meaning::Credentials),
+    ("PriorRequestNotComplete", Meaning::Throttled),
+    ("RequestLimitExceeded", Meaning::Throttled),
+    ("RequestThrottled", Meaning::Throttled),
+    ("SlowDown", Meaning::Throttled),
+    ("ThrottledException", Meaning::Throttled),
+    ("Throttling", Meaning::Throttled),
+    ("ThrottlingException", Meaning::Throttled),
+    ("TooManyRequestsException", Meaning::Throttled),
+    ("RequestTimeout", Meaning::Timeout),
+    ("RequestTimeoutException", Meaning::Timeout),
+    ("InternalError", Meaning::ServiceFailure),
+    ("InternalFailure", Meaning::ServiceFailure),
+    ("ServiceFailure", Meaning::ServiceFailure),
+    ("ServiceUnavailable", Meaning::ServiceFailure),
+    ("InvalidAction", Meaning::Other),
+    ("InvalidInput", Meaning::Other),
+    ("InvalidParameterValue", Meaning::Other),
+    ("LimitExceeded", Meaning::Other),
+    ("MalformedQueryString", Meaning::Other),
+    ("NoSuchEntity", Meaning::Other),
+    ("ReportExpired", Meaning::Other),
+    ("ReportInProgress", Meaning::Other),
+    ("ReportNotPresent", Meaning::Other),
+    ("ValidationError", Meaning::Other),
+];
+
+/// The code if it is from the closed list.
+pub(super) fn known_code(code: &str) -> Option<&'static str> {
+    CODES.iter().find(|(known, _)| *known == code).map(|(known, _)| *known)
+}
+
+/// Sorts an SDK error into the closed list of reasons.
 pub fn classify<E>(operation: &'static str, error: &SdkError<E, Response>) -> SourceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
         SdkError::TimeoutError(_) => SourceError::Timeout(format!("{operation} timed out")),
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status().as_u16();
-            by_code(operation, service.err().code(), status, service.err().message())
+        SdkError::ServiceError(service) => by_service(operation, service, request_id(error, service)),
+        SdkError::ResponseError(response) if is_incomplete(response) => {
+            SourceError::Connection { operation, message: causes(error) }
         }
         SdkError::ResponseError(_) => SourceError::UnexpectedResponse { operation, message: causes(error) },
         _ if caused_by_credentials(error) => SourceError::Credentials(causes(error)),
@@ -33,41 +99,60 @@ pub fn is_no_such_entity<E: ProvideErrorMetadata>(error: &SdkError<E, Response>)
     matches!(error, SdkError::ServiceError(e) if e.err().code() == Some("NoSuchEntity"))
 }
 
-fn by_code(operation: &'static str, code: Option<&str>, status: u16, message: Option<&str>) -> SourceError {
-    let text = match (code, message) {
-        (Some(code), Some(message)) => one_line(&format!("{code}: {message}")),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => format!("HTTP status {status} without an error code"),
+/// Whether the connection ended, or was reset, before the body did: the SDK keeps a body that it could read.
+fn is_incomplete(response: &ResponseError<Response>) -> bool {
+    response.raw().body().bytes().is_none()
+}
+
+/// For AWS's support: from the answer's header, or from the error document.
+fn request_id<'a, E: ProvideErrorMetadata>(
+    error: &'a SdkError<E, Response>,
+    service: &'a ServiceError<E, Response>,
+) -> Option<&'a str> {
+    error.request_id().or_else(|| service.err().meta().request_id()).filter(|id| !id.is_empty())
+}
+
+fn by_service<E>(operation: &'static str, error: &ServiceError<E, Response>, request_id: Option<&str>) -> SourceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error.raw().status();
+    let (code, message) = (error.err().code(), error.err().message());
+    if code.is_none() && status.is_success() {
+        let message = format!("it cannot be parsed: {}", causes(error.err()));
+        return SourceError::UnexpectedResponse { operation, message };
+    }
+    by_code(operation, code, status.as_u16(), message, request_id)
+}
+
+fn by_code(
+    operation: &'static str,
+    code: Option<&str>,
+    status: u16,
+    message: Option<&str>,
+    request_id: Option<&str>,
+) -> SourceError {
+    let mut text = match code {
+        Some(code) => shorten(redact(code)),
+        None => format!("HTTP status {status} without an error code"),
     };
-    match code.unwrap_or_default() {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "OptInRequired" => {
-            SourceError::AccessDenied { operation, message: text }
-        }
-        "ExpiredToken"
-        | "ExpiredTokenException"
-        | "RequestExpired"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "AuthFailure"
-        | "InvalidSignatureException" => SourceError::Credentials(text),
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "RequestThrottled"
-        | "SlowDown"
-        | "PriorRequestNotComplete" => SourceError::Throttled { operation, message: text },
-        "RequestTimeout" | "RequestTimeoutException" => SourceError::Timeout(format!("{operation}: {text}")),
-        "ServiceFailure" | "InternalFailure" | "InternalError" | "ServiceUnavailable" => {
-            SourceError::ServiceFailure { operation, message: text }
-        }
-        _ if status == 429 => SourceError::Throttled { operation, message: text },
-        _ if status >= 500 => SourceError::ServiceFailure { operation, message: text },
-        _ => SourceError::UnexpectedResponse { operation, message: text },
+    if let Some(message) = message.filter(|_| code.is_some()) {
+        text = format!("{text}: {}", shorten(redact(message)));
+    }
+    if let Some(id) = request_id {
+        text = format!("{text} (request ID {})", shorten(redact(id)));
+    }
+    let meaning = code.and_then(|code| CODES.iter().find(|(known, _)| *known == code)).map(|(_, meaning)| *meaning);
+    let message = text;
+    match meaning {
+        Some(Meaning::AccessDenied) => SourceError::AccessDenied { operation, message },
+        Some(Meaning::Credentials) => SourceError::Credentials(message),
+        Some(Meaning::Throttled) => SourceError::Throttled { operation, message },
+        Some(Meaning::Timeout) => SourceError::Timeout(format!("{operation}: {message}")),
+        Some(Meaning::ServiceFailure) => SourceError::ServiceFailure { operation, message },
+        _ if status == 429 => SourceError::Throttled { operation, message },
+        _ if status >= 500 => SourceError::ServiceFailure { operation, message },
+        _ => SourceError::UnexpectedResponse { operation, message },
     }
 }
 
@@ -82,7 +167,7 @@ fn caused_by_credentials(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// An error and what caused it, without the repetitions of errors that only wrap another one.
+/// An error and what caused it, redacted, without the repetitions of errors that only wrap another one.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -93,18 +178,17 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         }
         cause = e.source();
     }
-    one_line(&text)
+    shorten(redact(&text))
 }
 
-/// Error texts go to the log and the page, one line each, and not endlessly.
-fn one_line(text: &str) -> String {
+/// Error texts go to the log: not endlessly.
+fn shorten(mut text: String) -> String {
     const LIMIT: usize = 500;
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((cut, _)) = line.char_indices().nth(LIMIT) {
-        line.truncate(cut);
-        line.push_str(" ...");
+    if let Some((cut, _)) = text.char_indices().nth(LIMIT) {
+        text.truncate(cut);
+        text.push_str(" ...");
     }
-    line
+    text
 }
 
 #[cfg(test)]
@@ -121,14 +205,33 @@ mod tests {
             (None, 503, "service_failure"),
             (None, 429, "throttled"),
             (Some("Wonderful"), 400, "unexpected_response"),
+            (Some("ReportExpired"), 410, "unexpected_response"),
         ] {
-            assert_eq!(by_code("ListUsers", code, status, Some("m")).reason(), reason, "{code:?} {status}");
+            assert_eq!(by_code("ListUsers", code, status, Some("m"), None).reason(), reason, "{code:?} {status}");
         }
     }
 
     #[test]
-    fn messages_are_one_short_line() {
-        assert_eq!(one_line("a\n  b\tc"), "a b c");
-        assert!(one_line(&"é".repeat(2000)).len() < 1100);
+    fn no_code_is_listed_twice() {
+        let mut codes: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), CODES.len());
+    }
+
+    #[test]
+    fn code_operation_and_request_id_stay_when_the_message_is_redacted() {
+        let id = "3f1e9c42-0000-4000-8000-00000000abcd";
+        let message = "no key AKIAIOSFODNN7EXAMPLE.\nThe Canonical String for this request should have been\n'POST";
+        let error = by_code("ListUsers", Some("AccessDenied"), 403, Some(message), Some(id));
+        assert_eq!(
+            error.to_string(),
+            format!("AWS denied ListUsers: AccessDenied: no key [redacted]. The [redacted] (request ID {id})")
+        );
+    }
+
+    #[test]
+    fn messages_are_short() {
+        assert!(shorten("é".repeat(2000)).len() < 1100);
     }
 }

@@ -38,6 +38,8 @@ struct Vectors {
     last_duration: GaugeVec,
     aws_requests: IntCounterVec,
     aws_failures: IntCounterVec,
+    /// Without labels; a vector, so that it is absent until it is known.
+    clock_skew: IntGaugeVec,
     exposition_size: IntGaugeVec,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
@@ -106,6 +108,11 @@ impl ExporterMetrics {
                 &registry,
                 opts!("aws_request_failures_total", "Requests to AWS that failed, by error code."),
                 &["service", "operation", "code"],
+            ),
+            clock_skew: gauges(
+                &registry,
+                opts!("clock_skew_seconds", "AWS's time minus the local time, by the last answer of AWS."),
+                &[],
             ),
             exposition_size: gauges(
                 &registry,
@@ -194,6 +201,7 @@ impl ExporterMetrics {
         self.account_known("1");
         self.check_succeeded("1", Duration::ZERO, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         self.request("iam", "ListUsers", Some("Throttling"));
+        self.clock_skew(0);
         self.published(0, 0);
         let families = self.registry.gather();
         families.iter().map(|f| f.name().to_owned()).collect()
@@ -240,13 +248,17 @@ impl Vectors {
 }
 
 impl RequestObserver for ExporterMetrics {
-    fn request(&self, service: &'static str, operation: &str, failure: Option<&str>) {
+    fn request(&self, service: &'static str, operation: &str, failure: Option<&'static str>) {
         self.change(|m| {
             m.aws_requests.with_label_values(&[service, operation]).inc();
             if let Some(code) = failure {
                 m.aws_failures.with_label_values(&[service, operation, code]).inc();
             }
         });
+    }
+
+    fn clock_skew(&self, seconds: i64) {
+        self.change(|m| m.clock_skew.with_label_values(&[] as &[&str]).set(seconds));
     }
 }
 
@@ -285,7 +297,7 @@ mod tests {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
         let took = Duration::from_secs(1);
-        let changes: [&dyn Fn(); 7] = [
+        let changes: [&dyn Fn(); 8] = [
             &|| metrics.account_known(UNKNOWN_ACCOUNT),
             &|| metrics.account_known("123456789012"),
             &|| metrics.check_succeeded("123456789012", took, at, at),
@@ -293,6 +305,7 @@ mod tests {
             &|| metrics.published(1, 2),
             &|| metrics.config_loaded(Some(at)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),
+            &|| metrics.clock_skew(3),
         ];
         for (index, change) in changes.iter().enumerate() {
             let before = own(&metrics);

@@ -64,7 +64,6 @@ impl LiveSource {
     /// When AWS does not say.
     pub async fn account_summary(&self) -> Result<AccountSummary, SourceError> {
         const OPERATION: &str = "GetAccountSummary";
-        self.aws.pace().await;
         let answer = self.aws.iam.get_account_summary().send().await.map_err(|e| errors::classify(OPERATION, &e))?;
         let number = |name: &str| {
             let value = answer.summary_map()?.iter().find(|(key, _)| key.as_str() == name)?.1;
@@ -79,7 +78,6 @@ impl LiveSource {
         let mut users = Vec::new();
         let mut pages = Pages::new(OPERATION, most_users(None));
         loop {
-            self.aws.pace().await;
             let answer = self
                 .aws
                 .iam
@@ -115,7 +113,6 @@ impl LiveSource {
         }
         let mut pages = Pages::new(OPERATION, most_users(None));
         loop {
-            self.aws.pace().await;
             let answer = self
                 .aws
                 .iam
@@ -149,7 +146,6 @@ impl LiveSource {
         let mut keys = Vec::new();
         let mut pages = Pages::new(OPERATION, most_keys());
         loop {
-            self.aws.pace().await;
             // Without a user name IAM would answer for the caller.
             let answer = self
                 .aws
@@ -191,7 +187,6 @@ impl LiveSource {
 
     async fn last_used(&self, access_key_id: &str) -> Result<LastUsed, SourceError> {
         const OPERATION: &str = "GetAccessKeyLastUsed";
-        self.aws.pace().await;
         let answer = self.aws.iam.get_access_key_last_used().access_key_id(access_key_id).send().await;
         match answer {
             Ok(answer) => {

@@ -75,7 +75,6 @@ impl ReportSource {
     /// Asking again while a report is being made is free of effects, and tells how far it is.
     async fn try_once(&self) -> Result<Step, SourceError> {
         const OPERATION: &str = "GenerateCredentialReport";
-        self.aws.pace().await;
         let state = match self.aws.iam.generate_credential_report().send().await {
             Ok(answer) => answer.state,
             Err(e) if code(&e) == Some("LimitExceeded") => return Ok(Step::Wait("AWS has no capacity to make it")),
@@ -93,7 +92,6 @@ impl ReportSource {
 
     async fn get(&self) -> Result<Step, SourceError> {
         const OPERATION: &str = "GetCredentialReport";
-        self.aws.pace().await;
         let answer = match self.aws.iam.get_credential_report().send().await {
             Ok(answer) => answer,
             Err(e) => {

@@ -3,6 +3,8 @@
 use super::account::{Account, Key, User, days_ago};
 use jiff::Timestamp;
 
+pub const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
+
 const IAM: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const METADATA: &str =

@@ -153,6 +153,8 @@ struct State {
     account: Account,
     pages: Pages,
     report: Report,
+    /// How far AWS's clock is ahead of the local one.
+    clock_ahead: SignedDuration,
     /// In order of precedence; `None` left means for ever.
     faults: Vec<(On, Fault, Option<usize>)>,
     calls: Vec<Call>,
@@ -171,6 +173,7 @@ impl FakeIam {
             account,
             pages: Pages::Of(1000),
             report: Report::Fresh { age: SignedDuration::ZERO },
+            clock_ahead: SignedDuration::ZERO,
             faults: Vec::new(),
             calls: Vec::new(),
             generate_calls: 0,
@@ -204,6 +207,11 @@ impl FakeIam {
     pub fn pages(self, pages: Pages) -> Self {
         self.state().pages = pages;
         self
+    }
+
+    /// The `Date` header of answers says so; dates of keys and reports stay as they are.
+    pub fn set_clock_ahead(&self, clock_ahead: SignedDuration) {
+        self.state().clock_ahead = clock_ahead;
     }
 
     pub fn set_report(&self, report: Report) {
@@ -274,6 +282,15 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
 }
 
 async fn respond(request: Request<Incoming>, state: &Mutex<State>) -> io::Result<Response<Body>> {
+    let mut response = answered(request, state).await?;
+    let clock_ahead = state.lock().unwrap_or_else(PoisonError::into_inner).clock_ahead;
+    let date = (now() + clock_ahead).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    response.headers_mut().insert("date", date.parse().unwrap());
+    response.headers_mut().insert("x-amzn-requestid", answers::REQUEST_ID.parse().unwrap());
+    Ok(response)
+}
+
+async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Result<Response<Body>> {
     let region = signed_region(&request).unwrap_or_default();
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let parameters = form::parse(&String::from_utf8_lossy(&body));
@@ -319,8 +336,14 @@ fn whole(status: u16, content_type: &str, body: String) -> Response<Body> {
 
 fn half(xml: &str) -> Response<Body> {
     let (first, _) = xml.split_at(xml.len() / 2);
-    let frames = [Ok(Frame::data(Bytes::from(first.to_owned()))), Err(io::Error::other("cut off"))];
-    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+    let first = Ok(Frame::data(Bytes::from(first.to_owned())));
+    let cut_off = futures_util::stream::once(async {
+        // The server flushes what it has when there is nothing more for the moment.
+        tokio::task::yield_now().await;
+        Err(io::Error::other("cut off"))
+    });
+    let frames = futures_util::StreamExt::chain(futures_util::stream::iter([first]), cut_off);
+    let body = BodyExt::boxed(StreamBody::new(frames));
     Response::builder().header("content-type", "text/xml").header("content-length", xml.len()).body(body).unwrap()
 }
 

@@ -19,6 +19,7 @@ mod honest_failure;
 mod malformed;
 mod output;
 mod reload;
+mod requests;
 mod shutdown;
 mod trust;
 mod web;

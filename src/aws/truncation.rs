@@ -1,5 +1,5 @@
-//! Refuses answers that end too early. The SDK's XML reader takes the end of the input for the end of every open
-//! element: a list that was cut off between two members would pass for a shorter list.
+//! Refuses truncated answers. The SDK's XML reader takes the end of the input for the end of every open element: a list
+//! that was cut off between two members would pass for a shorter list.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -7,13 +7,17 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is cut off: its outermost element is not closed")]
+struct Truncated;
+
 #[derive(Debug)]
-pub(super) struct Complete;
+pub(super) struct TruncationGuard;
 
 #[dyn_dispatch_hint]
-impl Intercept for Complete {
+impl Intercept for TruncationGuard {
     fn name(&self) -> &'static str {
-        "Complete"
+        "TruncationGuard"
     }
 
     fn read_after_deserialization(
@@ -23,10 +27,10 @@ impl Intercept for Complete {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
+        // An answer that the SDK could not parse has an error that says more.
+        let parsed = context.output_or_error().is_ok();
         match response.body().bytes() {
-            Some(body) if response.status().is_success() && !is_complete(body) => {
-                Err("the answer is cut off: its outermost element is not closed".into())
-            }
+            Some(body) if parsed && response.status().is_success() && !is_complete(body) => Err(Truncated.into()),
             _ => Ok(()),
         }
     }
