@@ -12,9 +12,9 @@ pub use check::{CheckError, Verdict, check};
 use crate::aws::counting::RequestObserver;
 use crate::aws::{Connector, LazySource};
 use crate::cli::CollectorChoice;
-use crate::config::{Config, Input};
+use crate::config::{Config, ConfigError, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
-use crate::http::{self, AppState, Listeners};
+use crate::http::{self, AppState, Listeners, Reloads};
 use crate::model::{Inventory, Timestamp};
 use crate::policy::{Policy, evaluate, multiple_active_keys};
 use crate::schedule::{Scheduler, Timing};
@@ -26,29 +26,36 @@ use crate::source::live::LiveSource;
 use crate::source::report::{Breaches, FindBreaches, ReportSource};
 use anyhow::Context;
 use board::PublicBoard;
+use reload::Reloader;
 use shutdown::ShutdownSignals;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once. A reload calls `load`, as the start did.
 ///
 /// # Errors
 /// When an address cannot be bound.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(
+    config: Config,
+    load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(ExporterMetrics::new(config.interval));
     metrics.account_known(UNKNOWN_ACCOUNT);
     metrics.config_loaded(Some(Timestamp::now()));
-    let (reload_sender, reload_requests) = mpsc::channel(1);
-    let state = Arc::new(AppState::new(Arc::clone(&metrics), reload_sender));
+    let reloads = Arc::new(Reloads::default());
+    let lifecycle = config.web.enable_lifecycle.then(|| Arc::clone(&reloads));
+    let state = Arc::new(AppState::new(Arc::clone(&metrics), lifecycle));
     state.update(|status| status.account(UNKNOWN_ACCOUNT, |_| ()));
     let mut signals = ShutdownSignals::install().context("cannot listen for signals")?;
+    let (policy_sender, policy) = watch::channel(Arc::new(config.policy.clone()));
+    let reloader = Reloader::install(config.clone(), Arc::new(load), policy_sender, Arc::clone(&metrics))
+        .context("cannot listen for signals")?;
 
     let listeners = Listeners::bind(&config.web.listen_addresses).await?;
     for address in listeners.addresses() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
-    let (policy_sender, policy) = watch::channel(Arc::new(config.policy.clone()));
-    let reloads = tokio::spawn(reload::run(config.file.clone(), reload_requests, policy_sender, Arc::clone(&metrics)));
+    let reloading = tokio::spawn(reloader.run(reloads));
     let checks = tokio::spawn(run_checks(config.clone(), policy, Arc::clone(&metrics), Arc::clone(&state)));
 
     let server = tokio::spawn(async move {
@@ -59,7 +66,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let _signals = server.await.context("the server panicked")?;
     // A check under way is given up: it only reads.
     checks.abort();
-    reloads.abort();
+    reloading.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -190,6 +190,9 @@ pub struct WebArgs {
     /// Connections served at once; for one more, the longest idle makes room [default: 128]
     #[arg(long = "web.max-connections", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: Option<u16>,
+    /// Allow reloading the configuration with POST /-/reload; SIGHUP always does
+    #[arg(long = "web.enable-lifecycle", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub enable_lifecycle: Option<bool>,
 }
 
 #[derive(Debug, Args)]

@@ -9,15 +9,20 @@ use crate::aws;
 use crate::cli::{CollectorChoice, CommonArgs, LogArgs, LogFormat, LogLevel, ScheduleArgs, UserSelection, WebArgs};
 use crate::exposition;
 use crate::exposition::families::tag_label;
-use crate::policy::Policy;
+use crate::policy::{Policy, RuleSettings};
 use crate::source::{demo, live};
 use file::{AccountSection, AwsSection, CheckSection, CollectSection, FileConfig, InputSection, LogSection};
 use file::{MetricsSection, WebSection};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A configuration that holds.
+/// Ten times what 20,000 exemptions take.
+const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub input: Input,
@@ -30,8 +35,8 @@ pub struct Config {
     pub web: Web,
     pub log: Log,
     pub policy: Policy,
-    /// The file, for reading it again.
-    pub file: Option<PathBuf>,
+    /// Every setting but policy and exemptions with the value in effect, in the shape of the file.
+    pub settings: FileConfig,
 }
 
 /// Where facts come from.
@@ -47,6 +52,8 @@ pub enum Input {
 pub struct Web {
     pub listen_addresses: Vec<String>,
     pub max_connections: usize,
+    /// Whether `POST /-/reload` is served.
+    pub enable_lifecycle: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,8 @@ pub struct Log {
 pub enum ConfigError {
     #[error("--config.file: cannot read {path}: {message}")]
     Unreadable { path: String, message: String },
+    #[error("--config.file: {path} is larger than {MAX_FILE_BYTES} bytes")]
+    TooLarge { path: String },
     #[error("{path}: {message}")]
     File { path: String, message: String },
     #[error("{0}")]
@@ -74,22 +83,41 @@ pub struct Typed<'a> {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and puts everything together.
+    /// Reads the file, if one is named, and validates it together with flags and environment. A start and a reload
+    /// both do this, so that a file which cannot start cannot be reloaded either.
+    ///
+    /// Blocks as long as reading the file does.
     ///
     /// # Errors
     /// [`ConfigError`], which names the file's line and column, or the flags that contradict each other.
     pub fn load(typed: Typed<'_>) -> Result<Config, ConfigError> {
-        let input = &typed.common.input;
-        validate(input.demo.unwrap_or(false), input.config_file.clone(), &effective(typed)?)
+        validate(typed.common.input.demo.unwrap_or(false), &effective(typed)?)
+    }
+
+    /// Names of the settings whose values differ from those of `running` and are read at the start only.
+    pub fn restart_needed(&self, running: &Config) -> Vec<String> {
+        let json = |config: &Config| serde_json::to_value(&config.settings).expect("plain data serializes");
+        let mut names = Vec::new();
+        add_differences("", &json(running), &json(self), &mut names);
+        names
     }
 }
 
-/// The policy of the file alone, for reading it again while running.
-///
-/// # Errors
-/// As [`Config::load`].
-pub fn read_policy(path: &Path) -> Result<Policy, ConfigError> {
-    Ok(read(path)?.policy())
+/// Adds the paths of the values that differ, `section.key`.
+fn add_differences(path: &str, a: &serde_json::Value, b: &serde_json::Value, names: &mut Vec<String>) {
+    let (Some(left), Some(right)) = (a.as_object(), b.as_object()) else {
+        if a != b {
+            names.push(path.to_owned());
+        }
+        return;
+    };
+    let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    for key in keys {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        // Absent means not set.
+        let value = |of: &'_ serde_json::Map<String, serde_json::Value>| of.get(key).cloned().unwrap_or_default();
+        add_differences(&path, &value(left), &value(right), names);
+    }
 }
 
 /// Every setting with the value that is in effect, in the shape of the file.
@@ -113,8 +141,13 @@ pub fn effective(typed: Typed<'_>) -> Result<FileConfig, ConfigError> {
 
 fn read(path: &Path) -> Result<FileConfig, ConfigError> {
     let path_text = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
         .map_err(|e| ConfigError::Unreadable { path: path_text.clone(), message: e.to_string() })?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(ConfigError::TooLarge { path: path_text });
+    }
     FileConfig::parse(&text).map_err(|message| ConfigError::File { path: path_text, message })
 }
 
@@ -141,6 +174,7 @@ fn from_flags(typed: Typed<'_>) -> FileConfig {
         web: WebSection {
             listen_address: typed.web.and_then(|w| w.listen_address.clone()),
             max_connections: typed.web.and_then(|w| w.max_connections),
+            enable_lifecycle: typed.web.and_then(|w| w.enable_lifecycle),
         },
         log: LogSection { level: log.level, format: log.format },
         ..FileConfig::default()
@@ -194,7 +228,11 @@ impl FileConfig {
                 user_info: Some(false),
                 access_key_id: Some(false),
             },
-            web: WebSection { listen_address: Some(vec![":19674".into()]), max_connections: Some(128) },
+            web: WebSection {
+                listen_address: Some(vec![":19674".into()]),
+                max_connections: Some(128),
+                enable_lifecycle: Some(false),
+            },
             log: LogSection { level: Some(LogLevel::Info), format: Some(LogFormat::Text) },
             policy,
             exemptions,
@@ -204,7 +242,7 @@ impl FileConfig {
 }
 
 /// Everything is there after `or_defaults`; what can still be wrong is what values mean together.
-fn validate(demo: bool, file: Option<PathBuf>, all: &FileConfig) -> Result<Config, ConfigError> {
+fn validate(demo: bool, all: &FileConfig) -> Result<Config, ConfigError> {
     const FILLED: &str = "or_defaults fills it in";
     let input = match (demo, &all.input.credential_report, &all.input.inventory) {
         (true, _, _) => Input::Demo,
@@ -228,11 +266,8 @@ fn validate(demo: bool, file: Option<PathBuf>, all: &FileConfig) -> Result<Confi
     }
     let listen_addresses = all.web.listen_address.clone().expect(FILLED);
     for address in &listen_addresses {
-        if !is_listen_address(address) {
-            return Err(ConfigError::Conflict(format!(
-                "--web.listen-address: {address:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674"
-            )));
-        }
+        check_listen_address(address)
+            .map_err(|error| ConfigError::Conflict(format!("--web.listen-address: {error}")))?;
     }
     Ok(Config {
         input,
@@ -252,18 +287,27 @@ fn validate(demo: bool, file: Option<PathBuf>, all: &FileConfig) -> Result<Confi
             tags,
             access_key_id: all.metrics.access_key_id.expect(FILLED),
         },
-        web: Web { listen_addresses, max_connections: all.web.max_connections.expect(FILLED).into() },
+        web: Web {
+            listen_addresses,
+            max_connections: all.web.max_connections.expect(FILLED).into(),
+            enable_lifecycle: all.web.enable_lifecycle.expect(FILLED),
+        },
         log: log(all.log.level, all.log.format),
         policy: all.policy(),
-        file,
+        settings: FileConfig { policy: RuleSettings::default(), exemptions: Vec::new(), ..all.clone() },
     })
 }
 
-fn is_listen_address(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674")]
+struct ListenAddressError(String);
+
+fn check_listen_address(address: &str) -> Result<(), ListenAddressError> {
+    let well_formed = address.rsplit_once(':').is_some_and(|(host, port)| {
         let bracketed = host.starts_with('[') && host.ends_with(']');
         port.parse::<u16>().is_ok() && (bracketed || !host.contains(':'))
-    })
+    });
+    if well_formed { Ok(()) } else { Err(ListenAddressError(address.to_owned())) }
 }
 
 fn log(level: Option<LogLevel>, format: Option<LogFormat>) -> Log {

@@ -7,32 +7,31 @@ pub mod client;
 mod connections;
 pub mod encoding;
 pub mod landing;
+mod lifecycle;
 pub mod routes;
 pub mod server;
 mod status;
 
+pub use lifecycle::{ReloadOutcome, Reloads};
 pub use server::{ListenError, Listeners, serve};
 pub use status::{AccountStatus, Failure, Status};
 
 use crate::exposition::Page;
 use crate::exposition::exporter::ExporterMetrics;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
-use tokio::sync::{mpsc, oneshot};
-
-/// Answers a reload: the error's text when it failed.
-pub type ReloadReply = oneshot::Sender<Result<(), String>>;
 
 /// What the handlers read. The publisher replaces its parts as a whole; a handler clones a pointer.
 pub struct AppState {
     page: RwLock<Arc<Page>>,
     status: RwLock<Status>,
     metrics: Arc<ExporterMetrics>,
-    reload: mpsc::Sender<ReloadReply>,
+    lifecycle: Option<Arc<Reloads>>,
 }
 
 impl AppState {
-    pub fn new(metrics: Arc<ExporterMetrics>, reload: mpsc::Sender<ReloadReply>) -> Self {
-        AppState { page: RwLock::default(), status: RwLock::default(), metrics, reload }
+    /// Without `lifecycle`, requests to reload are refused.
+    pub fn new(metrics: Arc<ExporterMetrics>, lifecycle: Option<Arc<Reloads>>) -> Self {
+        AppState { page: RwLock::default(), status: RwLock::default(), metrics, lifecycle }
     }
 
     /// Replaces the page that `/metrics` serves.

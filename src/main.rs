@@ -29,7 +29,7 @@ async fn run() -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     match command {
-        Action::Serve(args) => serve(&args).await,
+        Action::Serve(args) => serve(args).await,
         Action::Check(args) => check(&args).await,
         Action::VerifyConfig(args) => verify_config(&args),
         Action::Healthcheck(args) => healthcheck(args.url.as_deref()).await,
@@ -50,16 +50,19 @@ async fn run() -> ExitCode {
     }
 }
 
-async fn serve(args: &ServeArgs) -> ExitCode {
-    let typed = Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) };
-    let config = match load(typed) {
+async fn serve(args: ServeArgs) -> ExitCode {
+    let config = match load(serve_settings(&args)) {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match app::serve(config).await {
+    match app::serve(config, move || Config::load(serve_settings(&args))).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(USAGE, &error),
     }
+}
+
+fn serve_settings(args: &ServeArgs) -> Typed<'_> {
+    Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) }
 }
 
 async fn check(args: &CheckArgs) -> ExitCode {

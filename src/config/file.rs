@@ -1,5 +1,6 @@
 //! The configuration file: its keys, and what each may hold. Unknown keys are errors.
 
+use super::check_listen_address;
 use crate::cli::{CollectorChoice, LogFormat, LogLevel, UserSelection, check_rate};
 use crate::policy::{self, Exemption, Policy, Rule, RuleSettings, settings};
 use jiff::ToSpan;
@@ -85,10 +86,11 @@ pub struct MetricsSection {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSection {
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "listen_addresses")]
     pub listen_address: Option<Vec<String>>,
     #[serde(deserialize_with = "max_connections")]
     pub max_connections: Option<u16>,
+    pub enable_lifecycle: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -185,6 +187,7 @@ impl FileConfig {
             web: WebSection {
                 listen_address: self.web.listen_address.or(other.web.listen_address),
                 max_connections: self.web.max_connections.or(other.web.max_connections),
+                enable_lifecycle: self.web.enable_lifecycle.or(other.web.enable_lifecycle),
             },
             log: LogSection { level: self.log.level.or(other.log.level), format: self.log.format.or(other.log.format) },
             // No flag speaks of these.
@@ -295,11 +298,20 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    Ok(Option::<OneOrMany>::deserialize(deserializer)?.map(|v| match v {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    }))
+/// At least one: without a listener the exporter would run unseen.
+fn listen_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let addresses = match Option::<OneOrMany>::deserialize(deserializer)? {
+        None => return Ok(None),
+        Some(OneOrMany::One(one)) => vec![one],
+        Some(OneOrMany::Many(many)) => many,
+    };
+    if addresses.is_empty() {
+        return Err(D::Error::custom("it must name at least one address"));
+    }
+    match addresses.iter().find_map(|address| check_listen_address(address).err()) {
+        Some(error) => Err(D::Error::custom(error)),
+        None => Ok(Some(addresses)),
+    }
 }
 
 #[cfg(test)]
@@ -321,6 +333,8 @@ mod tests {
             ("policy:\n  multiple_active_keys:\n    limit: 0\n", 3, "nonzero"),
             ("check:\n  interval: 0s\n", 2, "longer than zero"),
             ("aws:\n  concurrency: 0\n", 2, "between 1 and 256"),
+            ("web:\n  listen_address: []\n", 2, "at least one address"),
+            ("web:\n  listen_address: [':1', nowhere]\n", 2, "nowhere"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: soon\n", 4, "soon"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: 2026-02-30\n", 4, "2026-02-30"),
             ("exemptions:\n  - user: a\n    expires: 2026-12-31\n", 3, "reason"),

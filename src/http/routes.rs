@@ -4,15 +4,16 @@
 //! * `GET /`: the status page;
 //! * `GET /-/healthy`, `/livez`: 200 while the process serves;
 //! * `GET /-/ready`, `/readyz`: 200 once the first checks are complete (see [`super::Status::is_ready`]), 503 before;
-//! * `POST /-/reload` (or PUT): reads the configuration file again; 200, or 500 with what is wrong.
+//! * `POST /-/reload` (or PUT): reloads the configuration; 200, or 500 if it is invalid. 403 unless
+//!   `--web.enable-lifecycle` is set, and for requests that a web page can send.
 //!
 //! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404.
 
 use super::body::Segments;
+use super::lifecycle::{ReloadOutcome, Reloads};
 use super::{AppState, encoding, landing};
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN, VARY};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::oneshot;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -22,8 +23,14 @@ pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segme
     let (method, path) = (request.method(), request.uri().path());
     let reads = method == Method::GET || method == Method::HEAD;
     let mut response = match path {
-        "/-/reload" if method == Method::POST || method == Method::PUT => reload(state).await,
-        "/-/reload" => not_allowed("POST, PUT"),
+        "/-/reload" => match &state.lifecycle {
+            None => text(StatusCode::FORBIDDEN, "the lifecycle API is disabled; --web.enable-lifecycle enables it"),
+            Some(_) if method != Method::POST && method != Method::PUT => not_allowed("POST, PUT"),
+            Some(_) if is_from_web_page(request.headers()) => {
+                text(StatusCode::FORBIDDEN, "requests of web pages are refused; send a POST without Origin and form")
+            }
+            Some(reloads) => reload(reloads).await,
+        },
         "/metrics" | "/" | "/-/healthy" | "/livez" | "/-/ready" | "/readyz" if !reads => not_allowed("GET, HEAD"),
         "/metrics" => metrics(state, request.headers()),
         "/" => answer(StatusCode::OK, HTML, state.read_status(landing::page)),
@@ -55,15 +62,28 @@ fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Segments> {
     response
 }
 
-async fn reload(state: &AppState) -> Response<Segments> {
-    let (reply, answer) = oneshot::channel();
-    if state.reload.send(reply).await.is_err() {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-    }
-    match answer.await {
-        Ok(Ok(())) => text(StatusCode::OK, "reloaded"),
-        Ok(Err(message)) => text(StatusCode::INTERNAL_SERVER_ERROR, &message),
-        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+/// Whether a browser may have sent this for a page of another site. Browsers add `Origin` or `Sec-Fetch-Site` to every
+/// POST; those that do not can still send nothing but a form without asking the server first.
+fn is_from_web_page(headers: &HeaderMap) -> bool {
+    const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+    let content_type = headers.get(CONTENT_TYPE).map(|v| v.to_str().unwrap_or_default().to_ascii_lowercase());
+    headers.contains_key(ORIGIN)
+        || headers.contains_key("sec-fetch-site")
+        || content_type.is_some_and(|value| FORMS.iter().any(|form| value.trim_start().starts_with(form)))
+}
+
+async fn reload(reloads: &Reloads) -> Response<Segments> {
+    match reloads.request().await {
+        ReloadOutcome::Reloaded { restart_needed } if restart_needed.is_empty() => {
+            text(StatusCode::OK, "configuration reloaded")
+        }
+        ReloadOutcome::Reloaded { restart_needed } => {
+            let settings = restart_needed.join(", ");
+            text(StatusCode::OK, &format!("configuration reloaded; a restart is needed for: {settings}"))
+        }
+        ReloadOutcome::Failed(reason) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, &format!("configuration not reloaded: {reason}"))
+        }
     }
 }
 
@@ -91,11 +111,9 @@ mod tests {
     use http_body_util::BodyExt;
     use std::sync::Arc;
     use std::time::Duration;
-    use tokio::sync::mpsc;
 
     fn state() -> AppState {
-        let (reload, _) = mpsc::channel(1);
-        AppState::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), reload)
+        AppState::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), None)
     }
 
     async fn ask(state: &AppState, method: &str, path: &str) -> Response<Segments> {
@@ -116,8 +134,8 @@ mod tests {
             ("GET", "/readyz", 503),
             ("POST", "/metrics", 405),
             ("DELETE", "/livez", 405),
-            ("GET", "/-/reload", 405),
-            ("POST", "/-/reload", 503),
+            ("GET", "/-/reload", 403),
+            ("POST", "/-/reload", 403),
             ("GET", "/metrics/", 404),
             ("POST", "/nowhere", 404),
         ] {

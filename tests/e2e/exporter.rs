@@ -80,6 +80,17 @@ impl Cli {
         self.env("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE").env("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-none")
     }
 
+    /// With this limit of open file descriptors (RLIMIT_NOFILE).
+    pub fn descriptors(mut self, limit: u32) -> Self {
+        let mut limited = Command::new("/bin/sh");
+        limited.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &limit.to_string()]);
+        limited.arg(self.command.get_program()).args(self.command.get_args());
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        limited.env_clear().envs(set).current_dir(self.home.path()).stdin(Stdio::null());
+        self.command = limited;
+        self
+    }
+
     /// A file in the directory that the command runs in, which is its home as well.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.home.path().join(name);
@@ -332,6 +343,10 @@ impl Exporter {
         let pid = self.child().id().to_string();
         let sent = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid]).status().unwrap();
         assert!(sent.success());
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child().id().cast_signed()
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {

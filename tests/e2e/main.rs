@@ -14,6 +14,7 @@ mod check_command;
 mod collectors;
 mod commands;
 mod configuration;
+mod connections;
 mod exposition;
 mod honest_failure;
 mod malformed;

@@ -1,10 +1,10 @@
-//! HTTP as clients see it: good ones, odd ones, and those that hold on.
+//! HTTP as clients see it: methods, encodings, malformed requests, addresses.
 
 use crate::common::{Account, FakeIam};
 use crate::exporter::{Exporter, cli, serve, wait_until};
 use crate::http::{self, connect, read_to_end, request, try_request};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 
 /// An account whose page is worth compressing; one check.
 fn exporter(args: &[&str]) -> Exporter {
@@ -16,7 +16,7 @@ fn exporter(args: &[&str]) -> Exporter {
 
 #[test]
 fn methods_and_paths() {
-    let exporter = exporter(&[]);
+    let exporter = exporter(&["--web.enable-lifecycle"]);
     let address = exporter.address();
     for path in ["/metrics", "/", "/livez", "/readyz", "/-/healthy", "/-/ready", "/metrics?name[]=x"] {
         let get = request(address, "GET", path, &[]);
@@ -89,55 +89,6 @@ fn a_connection_serves_many_requests() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 4, "{text}");
-}
-
-/// As many as may come, minus one, that say nothing, half of something, or take nothing.
-#[test]
-fn slow_and_idle_clients_hold_nobody_up() {
-    let exporter = exporter(&["--web.max-connections=9"]);
-    let mut held: Vec<TcpStream> = (0..8).map(|_| connect(exporter.address()).unwrap()).collect();
-    for stream in &mut held[2..5] {
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
-    }
-    for stream in &mut held[5..] {
-        for _ in 0..100 {
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        }
-    }
-    for _ in 0..20 {
-        assert_eq!(exporter.get("/metrics").status, 200);
-        assert_eq!(exporter.get("/livez").status, 200);
-    }
-}
-
-#[test]
-fn beyond_the_most_connections_the_longest_idle_makes_room() {
-    let exporter = exporter(&["--web.max-connections=2"]);
-    let answered = |stream: &mut TcpStream| {
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut buffer = [0; 1024];
-        let read = stream.read(&mut buffer).unwrap();
-        assert!(buffer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..read]));
-    };
-    let (mut first, mut second) = (connect(exporter.address()).unwrap(), connect(exporter.address()).unwrap());
-    answered(&mut first);
-    answered(&mut second);
-    let mut third = connect(exporter.address()).unwrap();
-    answered(&mut third);
-    answered(&mut second);
-    assert_eq!(first.read(&mut [0]).unwrap(), 0, "the first was idle for longest: it is closed");
-    answered(&mut third);
-}
-
-/// A hundred idle ones where two are the most: whoever asks is served.
-#[test]
-fn more_idle_clients_than_connections_hold_nobody_up() {
-    let exporter = exporter(&["--web.max-connections=2"]);
-    let idle: Vec<TcpStream> = (0..100).map(|_| connect(exporter.address()).unwrap()).collect();
-    for _ in 0..20 {
-        assert_eq!(exporter.get("/metrics").status, 200);
-    }
-    drop(idle);
 }
 
 #[test]

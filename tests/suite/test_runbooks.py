@@ -452,7 +452,7 @@ def test_verify_config_shows_exemptions_and_errors(run, tmp_path):
 def test_requests_to_a_running_exporter(run, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(EXEMPTION.format(expires="2999-12-31"))
-    with Exporter(["--demo", f"--config.file={config}"]) as exporter:
+    with Exporter(["--demo", f"--config.file={config}", "--web.enable-lifecycle"]) as exporter:
         here = {"localhost:19674": f"127.0.0.1:{exporter.port}"}
         run("down-health", here)
         assert run("absent-metrics", here).startswith("iam_key_exporter_build_info{")
