@@ -184,6 +184,8 @@ def mutants():
         (stale, "            + on (job) group_left ()", "            * 0 + on (job) group_left ()"),
         ("IamKeyExporterThrottled", 'code=~"Throttling.*"', 'code=~".+"'),
         ("IamKeyExporterThrottled", 'code=~"Throttling.*"', 'code="Throttling"'),
+        ("IamKeyExporterClockSkew", "max by (job) (abs(", "min by (job) (abs("),
+        ("IamKeyExporterClockSkew", "abs(iam_key_exporter_clock_skew_seconds)", "(iam_key_exporter_clock_skew_seconds)"),
     ):
         yield f"{old} -> {new}", alert, replace_once(recording, old, new), alerts
     for alert, old, new in (

@@ -18,6 +18,7 @@ UNUSED = {}
 NOT_IN_THE_DEMO = {
     "iam_key_exporter_aws_requests_total": "the demo sends no request to AWS",
     "iam_key_exporter_aws_request_failures_total": "the demo sends no request to AWS",
+    "iam_key_exporter_clock_skew_seconds": "the demo sends no request to AWS",
 }
 
 
