@@ -2,6 +2,7 @@
 
 mod board;
 mod check;
+mod options;
 mod output;
 mod progress;
 mod reload;
@@ -11,7 +12,7 @@ pub use check::{CheckError, Verdict, check};
 
 use crate::aws::counting::RequestObserver;
 use crate::aws::{Connector, LazySource};
-use crate::cli::CollectorChoice;
+use crate::config::values::CollectorChoice;
 use crate::config::{Config, ConfigError, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, AppState, Listeners, Reloads};
@@ -39,11 +40,11 @@ pub async fn serve(
     config: Config,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(ExporterMetrics::new(config.interval));
+    let metrics = Arc::new(ExporterMetrics::new(config.interval()));
     metrics.account_known(UNKNOWN_ACCOUNT);
     metrics.config_loaded(Some(Timestamp::now()));
     let reloads = Arc::new(Reloads::default());
-    let lifecycle = config.web.enable_lifecycle.then(|| Arc::clone(&reloads));
+    let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
     let state = Arc::new(AppState::new(Arc::clone(&metrics), lifecycle));
     state.update(|status| status.account(UNKNOWN_ACCOUNT, |_| ()));
     let mut signals = ShutdownSignals::install().context("cannot listen for signals")?;
@@ -51,7 +52,7 @@ pub async fn serve(
     let reloader = Reloader::install(config.clone(), Arc::new(load), policy_sender, Arc::clone(&metrics))
         .context("cannot listen for signals")?;
 
-    let listeners = Listeners::bind(&config.web.listen_addresses).await?;
+    let listeners = Listeners::bind(&config.settings.web.listen_address.0).await?;
     for address in listeners.addresses() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
@@ -59,7 +60,7 @@ pub async fn serve(
     let checks = tokio::spawn(run_checks(config.clone(), policy, Arc::clone(&metrics), Arc::clone(&state)));
 
     let server = tokio::spawn(async move {
-        http::serve(listeners, state, config.web.max_connections, signals.first()).await;
+        http::serve(listeners, state, config.settings.web.max_connections.get(), signals.first()).await;
         signals
     });
     // Kept, so that a second signal reaches its handler until the end.
@@ -77,10 +78,10 @@ async fn run_checks(
     metrics: Arc<ExporterMetrics>,
     state: Arc<AppState>,
 ) {
-    let board = PublicBoard::new(config.metrics.clone(), Arc::clone(&metrics), state);
+    let board = PublicBoard::new(options::exposition(&config.settings), Arc::clone(&metrics), state);
     let scheduler = Scheduler {
         source: source(&config, policy.clone(), metrics),
-        timing: Timing { interval: config.interval, timeout: config.timeout },
+        timing: Timing { interval: config.interval(), timeout: config.settings.check.timeout.0 },
         policy,
         board: Arc::new(board),
         now: Timestamp::now,
@@ -94,18 +95,20 @@ fn source(
     policy: watch::Receiver<Arc<Policy>>,
     observer: Arc<dyn RequestObserver>,
 ) -> Arc<dyn Source> {
-    let name = config.account_name.clone();
-    let (collector, report_above) = match &config.input {
+    let settings = &config.settings;
+    let name = settings.account.name.clone().unwrap_or_default();
+    match &config.input {
         Input::Demo => return Arc::new(DemoSource::new(Timestamp::now(), name)),
         Input::CredentialReport(path) => {
             return Arc::new(FileSource::new(path.clone(), Format::CredentialReport, name));
         }
         Input::Inventory(path) => return Arc::new(FileSource::new(path.clone(), Format::Inventory, name)),
-        Input::Aws { collector, report_above } => (*collector, *report_above),
-    };
-    let connector = Connector::new(config.aws.clone(), name, observer);
+        Input::Aws => {}
+    }
+    let connector = Connector::new(options::aws(settings), name, observer);
     let find_breaches: FindBreaches = Arc::new(move |inventory| breaches(inventory, &policy.borrow()));
-    let options = config.live.clone();
+    let (collector, report_above) = (settings.collector, settings.collector_report_above);
+    let options = options::live(settings);
     Arc::new(LazySource::new(connector, move |aws| {
         let live = || LiveSource::new(Arc::clone(&aws), options.clone());
         let report = || ReportSource::new(Arc::clone(&aws), live(), Arc::clone(&find_breaches));

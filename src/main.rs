@@ -1,8 +1,8 @@
-//! Parses, starts logging, dispatches, and turns the result into an exit code.
+//! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
 use iam_key_exporter::app::{self, CheckError, Verdict};
-use iam_key_exporter::cli::{self, Action, CheckArgs, ServeArgs, VerifyArgs};
-use iam_key_exporter::config::{self, Config, ConfigError, Typed};
+use iam_key_exporter::cli::{self, Action, CheckArgs};
+use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
 use std::io::Write;
@@ -10,15 +10,15 @@ use std::process::ExitCode;
 
 const VIOLATIONS: u8 = 1;
 const USAGE: u8 = 2;
-const COULD_NOT_FIND_OUT: u8 = 3;
+const INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(COULD_NOT_FIND_OUT, &error),
+        Err(error) => return fail(INCOMPLETE, &error),
     };
     let code = runtime.block_on(run());
-    // A thread that hangs on a file or a name server cannot be stopped, and what it would bring is not needed.
+    // A thread that blocks on a file or a name server cannot be stopped, and its result is not needed.
     runtime.shutdown_background();
     code
 }
@@ -29,9 +29,9 @@ async fn run() -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     match command {
-        Action::Serve(args) => serve(args).await,
-        Action::Check(args) => check(&args).await,
-        Action::VerifyConfig(args) => verify_config(&args),
+        Action::Serve(args) => serve(args.into()).await,
+        Action::Check(args) => check(args).await,
+        Action::VerifyConfig(args) => verify_config(&args.into()),
         Action::Healthcheck(args) => healthcheck(args.url.as_deref()).await,
         Action::InventorySchema => print((inventory_file::schema() + "\n").as_bytes()),
         Action::Completions { shell } => {
@@ -50,39 +50,34 @@ async fn run() -> ExitCode {
     }
 }
 
-async fn serve(args: ServeArgs) -> ExitCode {
-    let config = match load(serve_settings(&args)) {
+async fn serve(given: Given) -> ExitCode {
+    let config = match load(&given) {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match app::serve(config, move || Config::load(serve_settings(&args))).await {
+    match app::serve(config, move || Config::load(&given)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(USAGE, &error),
     }
 }
 
-fn serve_settings(args: &ServeArgs) -> Typed<'_> {
-    Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) }
-}
-
-async fn check(args: &CheckArgs) -> ExitCode {
-    let config = match load(Typed { common: &args.common, schedule: None, web: None }) {
+async fn check(args: CheckArgs) -> ExitCode {
+    let config = match load(&args.config.into()) {
         Ok(config) => config,
         Err(code) => return code,
     };
     match app::check(&config, &args.output).await {
         Ok(Verdict::Compliant) => ExitCode::SUCCESS,
         Ok(Verdict::Violations) => ExitCode::from(VIOLATIONS),
-        Ok(Verdict::Incomplete) => ExitCode::from(COULD_NOT_FIND_OUT),
+        Ok(Verdict::Incomplete) => ExitCode::from(INCOMPLETE),
         Err(error @ (CheckError::NoSuchUser(_) | CheckError::Output { .. })) => fail(USAGE, &error),
-        Err(error) => fail(COULD_NOT_FIND_OUT, &error),
+        Err(error) => fail(INCOMPLETE, &error),
     }
 }
 
-fn verify_config(args: &VerifyArgs) -> ExitCode {
-    let typed = Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) };
-    match load(typed).and_then(|_| config::effective(typed).map_err(|e| fail(USAGE, &e))) {
-        Ok(effective) => print(effective.to_yaml().as_bytes()),
+fn verify_config(given: &Given) -> ExitCode {
+    match load(given) {
+        Ok(config) => print(config.settings.to_yaml().as_bytes()),
         Err(code) => code,
     }
 }
@@ -95,9 +90,9 @@ async fn healthcheck(url: Option<&str>) -> ExitCode {
     }
 }
 
-fn load(typed: Typed<'_>) -> Result<Config, ExitCode> {
-    let config = Config::load(typed).map_err(|e: ConfigError| fail(USAGE, &e))?;
-    telemetry::init(config.log);
+fn load(given: &Given) -> Result<Config, ExitCode> {
+    let config = Config::load(given).map_err(|e| fail(USAGE, &e))?;
+    telemetry::init(&config.settings.log);
     for name in cli::unknown_variables() {
         tracing::warn!(name, "environment variable ignored: no flag has this name");
     }
@@ -111,7 +106,7 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 
 fn print(bytes: &[u8]) -> ExitCode {
     match std::io::stdout().lock().write_all(bytes) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => fail(COULD_NOT_FIND_OUT, &e),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => fail(INCOMPLETE, &e),
         _ => ExitCode::SUCCESS,
     }
 }

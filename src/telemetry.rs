@@ -1,8 +1,8 @@
 //! Logging to standard error: text with fields, or JSON. One event is one line, and a line that cannot be written is
 //! dropped: a full disk or a closed pipe must not end the process.
 
-use crate::cli::{LogFormat, LogLevel};
-use crate::config::Log;
+use crate::config::settings::LogSection;
+use crate::config::values::{LogFormat, LogLevel};
 use crate::text::{is_unsafe, printable};
 use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts logging; later calls change nothing.
-pub fn init(log: Log) {
+pub fn init(log: &LogSection) {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

@@ -16,9 +16,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("exposition", &["model", "policy", "state", "source", "aws"]),
     ("schedule", &["model", "policy", "source", "state"]),
     ("http", &["model", "state", "exposition"]),
-    ("cli", &["policy"]),
-    ("config", &["model", "policy", "source", "aws", "exposition", "cli"]),
-    ("telemetry", &["cli", "config", "text"]),
+    ("cli", &["config"]),
+    ("config", &["model", "policy", "source", "exposition"]),
+    ("telemetry", &["config", "text"]),
     (
         "app",
         &["model", "policy", "state", "report", "aws", "source", "exposition", "schedule", "http", "cli", "config"],

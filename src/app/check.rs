@@ -1,5 +1,6 @@
 //! `check`: one pass, then a result on standard output or in a file.
 
+use super::options;
 use super::output::{write_file, write_stdout};
 use super::progress::Bar;
 use super::source;
@@ -46,12 +47,13 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     let (_, policy) = watch::channel(Arc::new(config.policy.clone()));
     let source = source(config, policy, Arc::new(()));
     let bar = Arc::new(Bar::new());
-    let deadline = Instant::now() + config.timeout;
+    let timeout = config.settings.check.timeout.0;
+    let deadline = Instant::now() + timeout;
     let request =
         Request { previous: None, only_user: output.user.clone(), deadline, progress: Arc::clone(&bar) as Arc<_> };
     let collected = timeout_at(deadline, source.collect(&request)).await;
     bar.clear();
-    let inventory = match collected.unwrap_or_else(|_| Err(too_long(config.timeout))) {
+    let inventory = match collected.unwrap_or_else(|_| Err(too_long(timeout))) {
         Err(error @ SourceError::NoSuchUser(_)) => return Err(CheckError::NoSuchUser(error)),
         other => other?,
     };
@@ -61,12 +63,12 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     policy.rules.root_access_key.enabled &= output.user.is_none();
     let snapshot = Snapshot::new(Arc::new(policy)).with_facts(inventory, now);
     let Some(facts) = snapshot.accounts.values().next() else { unreachable!("its facts were just put in") };
-    let report = Report { snapshot: &snapshot, facts, now, key_ids: config.metrics.access_key_id };
+    let report = Report { snapshot: &snapshot, facts, now, key_ids: config.settings.metrics.access_key_id };
     let bytes = match output.output {
         OutputForm::Table => table::render(&report, look(output)).into_bytes(),
         OutputForm::Json => json::render(&report).into_bytes(),
         OutputForm::Csv => csv::render(&report).into_bytes(),
-        OutputForm::Prometheus => prometheus::render(&report, &config.metrics),
+        OutputForm::Prometheus => prometheus::render(&report, &options::exposition(&config.settings)),
     };
     write(&bytes, output.output_file.as_deref())?;
     Ok(if facts.evaluation.count(Status::Unknown) > 0 {

@@ -17,24 +17,24 @@ fn load(arguments: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
     }
     let matches = command().try_get_matches_from(typed).unwrap_or_else(|e| panic!("{e}"));
     let Action::Serve(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!("it is serve") };
-    Config::load(Typed { common: &args.common, schedule: Some(&args.schedule), web: Some(&args.web) })
+    Config::load(&args.into())
 }
 
 #[test]
 fn flag_then_file_then_default() {
     let file = "check: {interval: 2m}\naws: {concurrency: 3}\n";
     let config = load(&["--check.interval=1m"], Some(file)).unwrap();
-    assert_eq!(config.interval, Duration::from_secs(60));
-    assert_eq!(config.aws.concurrency, 3);
-    assert_eq!(config.timeout, Duration::from_secs(600));
+    assert_eq!(config.interval(), Duration::from_secs(60));
+    assert_eq!(config.settings.aws.concurrency.get(), 3);
+    assert_eq!(config.settings.check.timeout, Period::minutes(10));
 }
 
 #[test]
 fn a_flag_can_take_back_what_the_file_says() {
     let file = "collect: {last_used: true}\n";
-    assert!(load(&[], Some(file)).unwrap().live.last_used);
-    assert!(!load(&["--collect.last-used=false"], Some(file)).unwrap().live.last_used);
-    assert!(load(&["--collect.last-used"], None).unwrap().live.last_used);
+    assert!(load(&[], Some(file)).unwrap().settings.collect.last_used);
+    assert!(!load(&["--collect.last-used=false"], Some(file)).unwrap().settings.collect.last_used);
+    assert!(load(&["--collect.last-used"], None).unwrap().settings.collect.last_used);
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn what_is_printed_means_the_same_when_read_back() {
     let file = "policy: {multiple_active_keys: {limit: 2, rotation_grace: 36h}, unused_key: {enabled: false}}\n\
         exemptions: [{user: 'a*', rule: key_age, account: '000000000012', reason: r, expires: 2030-02-28}]\n\
         web: {listen_address: '127.0.0.1:0'}\ncollect: {tags: [owner, 'Cost Centre']}\n";
-    let parsed = FileConfig::parse(file).unwrap().or_defaults(false);
-    assert_eq!(FileConfig::parse(&parsed.to_yaml()), Ok(parsed));
+    let parsed = Settings::from_yaml(file).unwrap();
+    assert_eq!(Settings::from_yaml(&parsed.to_yaml()), Ok(parsed));
 }
 
 #[test]
@@ -62,9 +62,8 @@ fn contradictions_name_what_contradicts() {
         ),
         (&["--demo", "--input.inventory=a"], None, ["--demo", "--input.inventory"]),
         (&["--demo", "--collector=live"], None, ["--demo", "--collector"]),
-        (&["--collector=live", "--input.inventory=a"], None, ["--collector=live", "--input"]),
+        (&["--collector=live", "--input.inventory=a"], None, ["--collector", "--input"]),
         (&[], Some("input: {inventory: a, credential_report: b}"), ["input.inventory", "input.credential_report"]),
-        (&["--web.listen-address=nowhere"], None, ["--web.listen-address", "nowhere"]),
         (&["--collect.tags=Owner,owner"], None, ["--collect.tags", "tag_owner"]),
         (&["--collect.tags=a,,b"], None, ["--collect.tags", "empty"]),
         (&["--config.file=/nowhere/at/all"], None, ["--config.file", "/nowhere/at/all"]),
@@ -76,24 +75,14 @@ fn contradictions_name_what_contradicts() {
     }
 }
 
-#[test]
-fn listen_addresses() {
-    for good in [":19674", "0.0.0.0:1", "[::1]:80", "localhost:0"] {
-        assert_eq!(check_listen_address(good), Ok(()), "{good}");
-    }
-    for bad in ["19674", "", ":", ":x", "::1:80", ":70000", "[::1]"] {
-        assert!(check_listen_address(bad).is_err(), "{bad}");
-    }
-}
-
 fn status(evaluation: &Evaluation, inventory: &Inventory, name: &str) -> Status {
     let index = inventory.users.iter().position(|u| u.name == name).unwrap();
     evaluation.statuses[index]
 }
 
 #[test]
-fn the_demonstration_tells_its_story_and_every_status_has_somebody() {
-    let policy = FileConfig::parse(CONFIG).unwrap().policy();
+fn the_demo_follows_its_script_and_has_users_of_every_status() {
+    let policy = Settings::from_yaml(CONFIG).unwrap().policy();
     let start: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
     let demo = DemoSource::new(start, String::new());
     for (second, expected) in [
@@ -111,7 +100,7 @@ fn the_demonstration_tells_its_story_and_every_status_has_somebody() {
         let evaluation = evaluate(&inventory, &policy, now);
         assert_eq!(status(&evaluation, &inventory, "deploy-bot"), expected, "after {second} s");
         for wanted in Status::ALL {
-            assert!(evaluation.count(wanted) > 0, "nobody is {wanted:?} after {second} s");
+            assert!(evaluation.count(wanted) > 0, "no user is {wanted:?} after {second} s");
         }
         let states: Vec<ExemptionState> =
             policy.exemptions.iter().zip(&evaluation.exemptions_used).map(|(e, used)| e.state(*used, now)).collect();

@@ -301,3 +301,21 @@ fn variables_of_no_flag_are_named() {
     assert!(log.contains("WARN") && log.contains("IAM_KEY_EXPORTER_CHECK_TIMOUT"), "{log}");
     assert_eq!(log.lines().count(), 1, "{log}");
 }
+
+#[test]
+fn a_section_with_nothing_under_it_is_empty() {
+    let defaults = verify(&[]).run().expect(0).stdout();
+    let sections: Vec<&str> = defaults.lines().filter(|l| !l.starts_with([' ', '-'])).collect();
+    assert!(sections.len() > 8, "{sections:?}");
+    for line in sections {
+        let key = line.split(':').next().unwrap();
+        for null in ["", " ~", " null"] {
+            let file = format!("{key}:{null}\n");
+            let yaml = verify(&["--config.file=c.yaml"]).file("c.yaml", &file).run().expect(0).stdout();
+            assert_eq!(yaml, defaults, "{file}");
+        }
+    }
+    let file = "check:\n  interval:\n  timeout: 3m\nweb:\n  listen_address:\n";
+    let yaml = verify(&["--config.file=c.yaml"]).file("c.yaml", file).run().expect(0).stdout();
+    assert_eq!(yaml, defaults.replace("timeout: 10m", "timeout: 3m"));
+}

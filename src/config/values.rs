@@ -1,0 +1,360 @@
+//! Types of settings. Each parses its text from a flag, a variable or the file, and says what is wrong with it.
+
+use crate::policy::settings::{DurationError, format_duration, parse_period};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A type that a setting can have. In the file it is read and written by serde.
+pub trait Value: Sized {
+    /// How the flag is written.
+    const SHAPE: Shape;
+
+    /// Parses the values of a flag or variable: one, or any number for a list.
+    ///
+    /// # Errors
+    /// When a value is not in the form or range of the type.
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue>;
+
+    /// Whether there is nothing to print.
+    fn is_absent(&self) -> bool {
+        false
+    }
+}
+
+/// How a flag is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `--flag` or `--flag=false`
+    Switch,
+    /// `--flag=VALUE`
+    One,
+    /// `--flag=VALUE,VALUE`, repeatable
+    List,
+    Path,
+    /// `--flag=NAME`, one of these.
+    Choice(&'static [Possible]),
+}
+
+/// A value of a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Possible {
+    pub name: &'static str,
+    /// Empty where the name says it all.
+    pub help: &'static str,
+}
+
+/// Why a value is not accepted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvalidValue {
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error("it is not a number")]
+    NotANumber,
+    #[error("it must be between {minimum} and {maximum}")]
+    OutOfRange { minimum: f64, maximum: f64 },
+    #[error("it must be at least {minimum}")]
+    TooSmall { minimum: u16 },
+    #[error("it is not true or false")]
+    NotABoolean,
+    #[error("there is no choice {0:?}")]
+    NoSuchChoice(String),
+    #[error("it is not UTF-8")]
+    NotUnicode,
+    #[error("{0:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674")]
+    ListenAddress(String),
+    #[error("it must name at least one address")]
+    NoListenAddress,
+}
+
+/// The last value counts, as for a flag that is repeated.
+fn last<'a>(texts: &[&'a OsStr]) -> Result<&'a str, InvalidValue> {
+    texts.last().and_then(|t| t.to_str()).ok_or(InvalidValue::NotUnicode)
+}
+
+impl Value for bool {
+    const SHAPE: Shape = Shape::Switch;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        match last(texts)?.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+            "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+            _ => Err(InvalidValue::NotABoolean),
+        }
+    }
+}
+
+impl Value for u32 {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        last(texts)?.parse().map_err(|_| InvalidValue::NotANumber)
+    }
+}
+
+impl Value for Option<String> {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Ok(Some(last(texts)?.to_owned()))
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl Value for Option<PathBuf> {
+    const SHAPE: Shape = Shape::Path;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Ok(texts.last().map(PathBuf::from))
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl Value for Vec<String> {
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        texts.iter().map(|t| t.to_str().map(ToOwned::to_owned).ok_or(InvalidValue::NotUnicode)).collect()
+    }
+}
+
+/// An interval or a timeout: longer than zero, at most a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+impl Period {
+    pub const fn minutes(minutes: u64) -> Self {
+        Period(Duration::from_secs(minutes * 60))
+    }
+}
+
+impl Value for Period {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Ok(Period(parse_period(last(texts)?)?))
+    }
+}
+
+impl Value for Option<Period> {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Period::parse(texts).map(Some)
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_period(&String::deserialize(deserializer)?).map(Period).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_duration(self.0))
+    }
+}
+
+/// Requests per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rate(pub f64);
+
+impl Rate {
+    const MINIMUM: f64 = 0.01;
+    const MAXIMUM: f64 = 10_000.0;
+
+    fn new(rate: f64) -> Result<Self, InvalidValue> {
+        if (Self::MINIMUM..=Self::MAXIMUM).contains(&rate) {
+            Ok(Rate(rate))
+        } else {
+            Err(InvalidValue::OutOfRange { minimum: Self::MINIMUM, maximum: Self::MAXIMUM })
+        }
+    }
+}
+
+impl Value for Rate {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Rate::new(last(texts)?.parse().map_err(|_| InvalidValue::NotANumber)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Rate::new(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A number between two bounds, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Count<const MINIMUM: u16, const MAXIMUM: u16>(u16);
+
+impl<const MINIMUM: u16, const MAXIMUM: u16> Count<MINIMUM, MAXIMUM> {
+    /// A default; out of bounds, it does not compile.
+    pub const fn new(count: u16) -> Self {
+        assert!(MINIMUM <= count && count <= MAXIMUM);
+        Count(count)
+    }
+
+    pub fn get(self) -> usize {
+        self.0.into()
+    }
+
+    fn checked(count: u16) -> Result<Self, InvalidValue> {
+        match count {
+            n if (MINIMUM..=MAXIMUM).contains(&n) => Ok(Count(n)),
+            _ if MAXIMUM == u16::MAX => Err(InvalidValue::TooSmall { minimum: MINIMUM }),
+            _ => Err(InvalidValue::OutOfRange { minimum: MINIMUM.into(), maximum: MAXIMUM.into() }),
+        }
+    }
+}
+
+impl<const MINIMUM: u16, const MAXIMUM: u16> Value for Count<MINIMUM, MAXIMUM> {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        Count::checked(last(texts)?.parse().map_err(|_| InvalidValue::NotANumber)?)
+    }
+}
+
+impl<'de, const MINIMUM: u16, const MAXIMUM: u16> Deserialize<'de> for Count<MINIMUM, MAXIMUM> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Count::checked(u16::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Addresses as `host:port` or `:port`, at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListenAddresses(pub Vec<String>);
+
+impl ListenAddresses {
+    fn new(addresses: Vec<String>) -> Result<Self, InvalidValue> {
+        match addresses.iter().find(|a| !is_listen_address(a)) {
+            Some(wrong) => Err(InvalidValue::ListenAddress(wrong.clone())),
+            None if addresses.is_empty() => Err(InvalidValue::NoListenAddress),
+            None => Ok(ListenAddresses(addresses)),
+        }
+    }
+}
+
+fn is_listen_address(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        port.parse::<u16>().is_ok() && (bracketed || !host.contains(':'))
+    })
+}
+
+impl Value for ListenAddresses {
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        ListenAddresses::new(Value::parse(texts)?)
+    }
+}
+
+/// In the file, one address needs no list.
+impl<'de> Deserialize<'de> for ListenAddresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = ListenAddresses;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address or a list of addresses")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, address: &str) -> Result<ListenAddresses, E> {
+                ListenAddresses::new(vec![address.to_owned()]).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ListenAddresses, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(address) = seq.next_element()? {
+                    addresses.push(address);
+                }
+                ListenAddresses::new(addresses).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// Defines an enum whose values are chosen by name, in flags and in the file.
+macro_rules! choices {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($variant:ident $text:literal $help:literal)+ })+) => { $(
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name { $(#[serde(rename = $text)] $variant,)+ }
+
+        impl Value for $name {
+            const SHAPE: Shape = Shape::Choice(&[$(Possible { name: $text, help: $help }),+]);
+
+            fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+                match last(texts)? {
+                    $($text => Ok($name::$variant),)+
+                    other => Err(InvalidValue::NoSuchChoice(other.to_owned())),
+                }
+            }
+        }
+    )+ };
+}
+
+choices! {
+    /// Which collector reads AWS.
+    CollectorChoice {
+        Auto "auto" "`live` in small accounts, `report` in large ones"
+        Live "live" "List users, then each user's keys"
+        Report "report" "Read the credential report, and users in violation live"
+    }
+    /// Which users have series of their own.
+    UserSelection {
+        All "all" "All users"
+        Keyed "keyed" "Users that have a key or whose keys are not known"
+        Violating "violating" "Users in violation"
+        None "none" "Totals only"
+    }
+    /// Least severity that is logged.
+    LogLevel {
+        Error "error" ""
+        Warn "warn" ""
+        Info "info" ""
+        Debug "debug" ""
+        Trace "trace" ""
+    }
+    /// Form of a log line.
+    LogFormat {
+        Text "text" ""
+        Json "json" ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses() {
+        for good in [":19674", "0.0.0.0:1", "[::1]:80", "localhost:0"] {
+            assert!(is_listen_address(good), "{good}");
+        }
+        for bad in ["19674", "", ":", ":x", "::1:80", ":70000", "[::1]"] {
+            assert!(!is_listen_address(bad), "{bad}");
+        }
+    }
+}
