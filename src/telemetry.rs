@@ -66,7 +66,7 @@ impl<W: Write> Write for Lines<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let event = text.strip_suffix('\n').unwrap_or(&text);
-        let mut line = String::with_capacity(event.len() + 1);
+        let mut line = String::with_capacity(bytes.len());
         for c in event.chars() {
             if is_unsafe(c) && !(self.colors && c == '\u{1b}') { line.extend(c.escape_default()) } else { line.push(c) }
         }

@@ -8,7 +8,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len() + 8);
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unsafe(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }

@@ -1,4 +1,4 @@
-//! `check`: one pass, then a result on standard output or in a file.
+//! `check`: one check, and its result on standard output or in a file.
 
 use super::options;
 use super::output::{write_file, write_stdout};
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// What a check came to.
+/// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Compliant,
     Violations,
-    /// Only a part could be read.
+    /// A part could not be read.
     Incomplete,
 }
 
@@ -42,13 +42,15 @@ pub enum CheckError {
 /// Checks once and writes the result.
 ///
 /// # Errors
-/// When nothing could be found out, or the result could not be written; then no facts were written either.
+/// When the check failed, or the result could not be written. Then nothing is written, or the file is unchanged.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
     let (_, policy) = watch::channel(Arc::new(config.policy.clone()));
     let source = source(config, policy, Arc::new(()));
     let bar = Arc::new(Bar::new());
     let timeout = config.settings.check.timeout.0;
-    let deadline = Instant::now() + timeout;
+    // A timeout is at most a year: the deadline exists.
+    let now = Instant::now();
+    let deadline = now.checked_add(timeout).unwrap_or(now);
     let request =
         Request { previous: None, only_user: output.user.clone(), deadline, progress: Arc::clone(&bar) as Arc<_> };
     let collected = timeout_at(deadline, source.collect(&request)).await;
@@ -59,13 +61,13 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     };
     let now = Timestamp::now();
     let mut policy = config.policy.clone();
-    // Whoever asks for one user does not ask for root.
+    // A check of one user does not cover root.
     policy.rules.root_access_key.enabled &= output.user.is_none();
     let snapshot = Snapshot::new(Arc::new(policy)).with_facts(inventory, now);
     let Some(facts) = snapshot.accounts.values().next() else { unreachable!("its facts were just put in") };
     let report = Report { snapshot: &snapshot, facts, now, key_ids: config.settings.metrics.access_key_id };
     let bytes = match output.output {
-        OutputForm::Table => table::render(&report, look(output)).into_bytes(),
+        OutputForm::Table => table::render(&report, terminal(output)).into_bytes(),
         OutputForm::Json => json::render(&report).into_bytes(),
         OutputForm::Csv => csv::render(&report).into_bytes(),
         OutputForm::Prometheus => prometheus::render(&report, &options::exposition(&config.settings)),
@@ -80,19 +82,19 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     })
 }
 
-fn look(output: &OutputArgs) -> table::Look {
-    let terminal = output.output_file.is_none() && std::io::stdout().is_terminal();
+fn terminal(output: &OutputArgs) -> table::Terminal {
+    let is_terminal = output.output_file.is_none() && std::io::stdout().is_terminal();
     let color = match output.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => {
-            terminal && anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+            is_terminal && anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
         }
     };
     let width = terminal_size::terminal_size().map(|(width, _)| width.0);
     // A terminal of unknown width reports 0.
-    let width = width.filter(|columns| terminal && *columns > 0);
-    table::Look { color, width }
+    let width = width.filter(|columns| is_terminal && *columns > 0);
+    table::Terminal { color, width }
 }
 
 fn write(bytes: &[u8], file: Option<&Path>) -> Result<(), CheckError> {

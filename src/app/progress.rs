@@ -1,10 +1,10 @@
-//! Shows on a terminal how far a look at AWS has come.
+//! Shows the progress of a check on a terminal.
 
 use crate::source::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
-/// A bar on standard error; indicatif shows nothing where that is not a terminal.
+/// A progress bar on standard error; indicatif draws nothing if that is not a terminal.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {

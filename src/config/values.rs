@@ -1,4 +1,4 @@
-//! Types of settings. Each parses its text from a flag, a variable or the file, and says what is wrong with it.
+//! Types of settings. Each parses its text from a flag, a variable or the file, and describes what is wrong with it.
 
 use crate::policy::settings::{DurationError, format_duration, parse_period};
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -42,7 +42,7 @@ pub enum Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Possible {
     pub name: &'static str,
-    /// Empty where the name says it all.
+    /// Empty where the name is enough.
     pub help: &'static str,
 }
 
@@ -132,7 +132,7 @@ pub struct Period(pub Duration);
 
 impl Period {
     pub const fn minutes(minutes: u64) -> Self {
-        Period(Duration::from_secs(minutes * 60))
+        Period(Duration::from_secs(minutes.saturating_mul(60)))
     }
 }
 

@@ -58,8 +58,10 @@ pub fn format_duration(duration: Duration) -> String {
         return humantime::format_duration(duration).to_string();
     }
     for (unit, length) in [("d", 86_400), ("h", 3600), ("m", 60)] {
-        if seconds > 0 && seconds.is_multiple_of(length) {
-            return format!("{}{unit}", seconds / length);
+        if let Some(count @ 1..) = seconds.checked_div(length)
+            && seconds.is_multiple_of(length)
+        {
+            return format!("{count}{unit}");
         }
     }
     format!("{seconds}s")

@@ -10,25 +10,25 @@ use anstyle::{AnsiColor, Style};
 
 /// Terminal properties that the table depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct Terminal {
     pub color: bool,
     /// Columns of the terminal; as wide as needed when not known.
     pub width: Option<u16>,
 }
 
-pub fn render(report: &Report<'_>, look: Look) -> String {
+pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
     let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
     let root: Vec<&Finding> = report.root_findings().collect();
     if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
         let keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| format!("{n} active"));
-        rows.push((worst, block([ROOT.to_owned(), status(worst, look), keys], None, &root, report)));
+        rows.push((worst, block([ROOT.to_owned(), status(worst, terminal), keys], None, &root, report)));
     }
     for (user, user_status, findings) in report.users().filter(|(_, s, _)| *s != Status::Compliant) {
-        let start = [printable(&user.name).into_owned(), status(user_status, look), keys(user, report)];
+        let start = [printable(&user.name).into_owned(), status(user_status, terminal), keys(user, report)];
         rows.push((user_status, block(start, unread(user), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
-    arrange(rows.into_iter().map(|(_, rows)| rows).collect(), look.width) + &summary(report)
+    arrange(rows.into_iter().map(|(_, rows)| rows).collect(), terminal.width) + &summary(report)
 }
 
 /// Order of the rows.
@@ -42,7 +42,7 @@ fn urgency(status: Status) -> u8 {
     }
 }
 
-fn status(status: Status, look: Look) -> String {
+fn status(status: Status, terminal: Terminal) -> String {
     let color = match status {
         Status::Violation => AnsiColor::Red,
         Status::Unknown => AnsiColor::Magenta,
@@ -50,7 +50,7 @@ fn status(status: Status, look: Look) -> String {
         Status::Exempt => AnsiColor::Blue,
         Status::Compliant => AnsiColor::Green,
     };
-    if !look.color {
+    if !terminal.color {
         return status.as_str().to_owned();
     }
     let style = Style::new().fg_color(Some(color.into())).bold();

@@ -1,4 +1,4 @@
-//! `check`: exit codes, forms of output, and files that are written whole or not at all.
+//! `check`: exit codes, output formats, and output files, which are replaced completely or not at all.
 
 use crate::common::{Account, FakeIam, Fault, Key, On, User};
 use crate::exporter::{Cli, check, cli};
@@ -13,7 +13,7 @@ fn compliant() -> Account {
 }
 
 #[test]
-fn exit_codes_tell_what_came_of_it() {
+fn exit_codes() {
     from_inventory(&compliant()).run().expect(0);
     from_inventory(&Account::example()).run().expect(1);
     from_inventory(&compliant().root_keys(1)).run().expect(1);
@@ -25,9 +25,9 @@ fn exit_codes_tell_what_came_of_it() {
     cli(["check", "--demo"]).run().expect(3);
 }
 
-/// Only a part could be read: what is known is shown, but "no violation" is not the answer.
+/// With a part unread, the known part is shown, but the result is not "compliant".
 #[test]
-fn a_partial_look_is_not_a_verdict() {
+fn a_partial_check_is_incomplete() {
     let account = Account::new([User::new("alice", [Key::active(1)]), User::new("zoe", [])]);
     let iam = FakeIam::start(account);
     check(&iam, ["--collector=live"]).expect(0);
@@ -76,18 +76,18 @@ fn the_textfile_is_what_serving_would_have_shown() {
 }
 
 #[test]
-fn the_table_is_for_people() {
+fn the_table_has_users_with_findings() {
     let table = |args: &[&str]| from_inventory(&Account::example()).args(args).run().expect(1).stdout();
     let text = table(&[]);
     for word in ["USER", "WHAT TO DO", "bob", "team.lead", "keep key 2, deactivate key 1", "7 users", "2 violation"] {
         assert!(text.contains(word), "{word:?} is missing:\n{text}");
     }
-    assert!(!text.contains("alice"), "whoever is in order is only counted:\n{text}");
+    assert!(!text.contains("alice"), "compliant users are only counted:\n{text}");
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
     assert!(table(&["--color=always"]).contains("\u{1b}["));
     assert!(!table(&["--color=never"]).contains('\u{1b}'));
-    let nobody = from_inventory(&compliant()).run().expect(0).stdout();
-    assert!(nobody.contains("1 user: 1 compliant"), "{nobody}");
+    let compliant = from_inventory(&compliant()).run().expect(0).stdout();
+    assert!(compliant.contains("1 user: 1 compliant"), "{compliant}");
 }
 
 #[test]
@@ -111,12 +111,12 @@ fn one_user_by_name() {
     }
     iam.forget_calls();
     check(&iam, ["--user=bob"]).expect(1);
-    assert_eq!(iam.calls_of("ListAccessKeys"), 1, "nobody else is read");
+    assert_eq!(iam.calls_of("ListAccessKeys"), 1, "no other user is read");
 }
 
-/// Root's key is no matter of the user that was asked for.
+/// A key of root does not affect the check of one user.
 #[test]
-fn one_user_is_judged_without_root() {
+fn one_user_is_checked_without_root() {
     let command = from_inventory(&Account::example().root_keys(1)).args(["--user=alice", "--output=json"]).run();
     assert_eq!(command.code(), 0, "{}", command.stdout());
 }
@@ -141,7 +141,7 @@ fn an_output_file_is_replaced_whole() {
 }
 
 #[test]
-fn an_output_file_stays_as_it_is_when_nothing_was_found_out() {
+fn an_output_file_is_unchanged_when_the_check_fails() {
     let iam = FakeIam::start(Account::example());
     for (fault, args) in [
         (Fault::ACCESS_DENIED, vec!["--collector=live"]),
@@ -169,17 +169,17 @@ fn an_output_file_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn the_demo_has_everybody_and_needs_nobody() {
+fn the_demo_has_users_of_every_status_and_needs_no_aws() {
     let ran = cli(["check", "--demo", "--output=json"]).run().expect(3);
     let counts = ran.json()["summary"]["users"].clone();
     for status in ["compliant", "violation", "exempt", "unknown"] {
-        assert!(counts[status].as_u64() > Some(0), "nobody is {status}: {counts}");
+        assert!(counts[status].as_u64() > Some(0), "no user is {status}: {counts}");
     }
 }
 
-/// The check's time is over, whatever still hangs.
+/// The time limit applies to files that block.
 #[test]
-fn a_file_that_hangs_is_given_up() {
+fn a_file_that_blocks_is_a_timeout() {
     let mut command = cli(["check", "--input.inventory=pipe", "--check.timeout=300ms"]);
     let made = std::process::Command::new("mkfifo").arg(command.home().join("pipe")).status().unwrap();
     assert!(made.success());
@@ -187,9 +187,9 @@ fn a_file_that_hangs_is_given_up() {
     assert!(ran.stderr().contains("(timeout)"), "{}", ran.stderr());
 }
 
-/// A file without an end is given up before it fills the memory.
+/// A file without an end is an error before it fills the memory.
 #[test]
-fn a_file_that_does_not_end_is_given_up() {
+fn a_file_that_does_not_end_is_an_error() {
     for flag in ["--input.inventory=/dev/zero", "--input.credential-report=/dev/zero"] {
         let ran = cli(["check", flag]).run().expect(3);
         assert!(ran.stderr().contains("larger than") && ran.stderr().contains("/dev/zero"), "{}", ran.stderr());

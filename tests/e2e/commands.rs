@@ -97,7 +97,7 @@ fn the_schema_accepts_what_is_read_and_refuses_what_is_not() {
         ),
         ("nothing known of last use", true, with(&|i| i["users"][0]["access_keys"][0]["last_used"] = Value::Null)),
         (
-            "no keys said",
+            "no member access_keys",
             false,
             with(&|i| {
                 i["users"][0].as_object_mut().unwrap().remove("access_keys");
@@ -150,7 +150,7 @@ fn healthcheck_asks_a_running_exporter() {
     }
 }
 
-/// Whoever accepts and then says nothing is not healthy.
+/// A server that accepts the connection and never answers is not healthy.
 #[test]
 fn healthcheck_does_not_wait_for_ever() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! Flags, environment, file, defaults: which one counts, and what is said when one of them is wrong.
+//! Flags, environment variables, file and defaults: precedence, and error messages.
 
 use crate::common::Account;
 use crate::exporter::{Cli, cli};
@@ -122,14 +122,14 @@ fn mistakes_in_the_file_are_named_by_line_and_column() {
     ] {
         for command in ["verify-config", "check", "serve"] {
             let ran = cli([command, "--config.file=c.yaml"]).file("c.yaml", content).run();
-            let said = ran.stderr();
-            assert_eq!(ran.code(), 2, "{command}, {content}: {said}");
+            let message = ran.stderr();
+            assert_eq!(ran.code(), 2, "{command}, {content}: {message}");
             assert_eq!(ran.stdout(), "", "{command}, {content}");
-            assert!(said.contains("c.yaml") && said.contains(place), "{content}: {place:?} is not in: {said}");
-            assert_eq!(said.trim_end().lines().count(), 1, "{content}: {said}");
-            assert!(said.to_lowercase().contains(&word.to_lowercase()), "{content}: {word:?} is not in: {said}");
+            assert!(message.contains("c.yaml") && message.contains(place), "{content}: {place:?} is not in: {message}");
+            assert_eq!(message.trim_end().lines().count(), 1, "{content}: {message}");
+            assert!(message.to_lowercase().contains(&word.to_lowercase()), "{content}: {word:?} is not in: {message}");
             if command == "verify-config" {
-                // The others read the same way; one look for each kind of mistake is enough.
+                // The other commands load the file in the same way.
                 break;
             }
         }
@@ -185,20 +185,20 @@ fn what_contradicts_itself_is_refused() {
         vec!["--input.inventory=a", "--input.credential-report=b"],
         vec!["--collector=live", "--input.inventory=a"],
     ] {
-        let said = verify(&args).run().expect(2).stderr();
-        assert!(said.contains(args[0].split('=').next().unwrap()), "{args:?}: {said}");
+        let message = verify(&args).run().expect(2).stderr();
+        assert!(message.contains(args[0].split('=').next().unwrap()), "{args:?}: {message}");
     }
     let both = "input: {credential_report: a, inventory: b}\n";
-    let said = verify(&["--config.file=c.yaml"]).file("c.yaml", both).run().expect(2).stderr();
-    assert!(said.contains("input.credential_report") && said.contains("input.inventory"), "{said}");
+    let message = verify(&["--config.file=c.yaml"]).file("c.yaml", both).run().expect(2).stderr();
+    assert!(message.contains("input.credential_report") && message.contains("input.inventory"), "{message}");
 }
 
 /// Two tags that become the same label would make every scrape invalid.
 #[test]
 fn tags_that_become_the_same_label_are_refused() {
     for tags in ["cost-centre,cost_centre", "Owner,owner", "a,a"] {
-        let said = verify(&[&format!("--collect.tags={tags}")]).run().expect(2).stderr();
-        assert!(said.contains("--collect.tags"), "{tags}: {said}");
+        let message = verify(&[&format!("--collect.tags={tags}")]).run().expect(2).stderr();
+        assert!(message.contains("--collect.tags"), "{tags}: {message}");
     }
     let file = "collect: {tags: [Owner, owner]}\n";
     verify(&["--config.file=c.yaml"]).file("c.yaml", file).run().expect(2);

@@ -148,8 +148,8 @@ fn a_fifo_as_output_file_is_written_to() {
     let mut command = write_to(&Account::example(), Path::new("fifo"));
     let path = command.home().join("fifo");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let reading = path.clone();
-    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    let fifo = path.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(fifo).unwrap());
     command.run().expect(1);
     assert!(path.symlink_metadata().unwrap().file_type().is_fifo());
     assert!(reader.join().unwrap().starts_with("account_id"));

@@ -92,7 +92,8 @@ fn fold(text: &str) -> String {
 fn by_rarest_part(patterns: &[(usize, Vec<String>)]) -> BTreeMap<&str, Vec<usize>> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
     for part in patterns.iter().flat_map(|(_, parts)| parts) {
-        *uses.entry(part).or_default() += 1;
+        let uses = uses.entry(part).or_default();
+        *uses = uses.saturating_add(1);
     }
     let mut by_part: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, parts) in patterns {
