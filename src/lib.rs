@@ -20,7 +20,8 @@
 //!   [`exposition::exporter`] the metrics about the exporter itself.
 //! * [`schedule`]: when to check and when to judge again.
 //! * [`http`]: accept loop, routes, the page for people.
-//! * [`cli`]: what was typed. [`config`]: what it means, with the file. [`telemetry`]: logging.
+//! * [`cli`]: commands and flags. [`config`]: settings, from flags and the file; [`config::settings::SETTINGS`] is their
+//!   table. [`telemetry`]: logging.
 //! * [`text`]: escapes for terminals and logs. Pure.
 //! * [`app`]: puts everything together.
 
