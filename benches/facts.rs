@@ -1,18 +1,21 @@
-//! The way of the facts, an account of 5,000 users: parsed, judged, written as 20,000 series, compressed.
+//! The data flow for an account of 5,000 users: parsed, applied, evaluated, encoded as 20,000 series, compressed.
 //!
 //! `cargo bench --bench facts`. Everything runs on one thread. The prometheus crate writes the same series in the same
 //! run, for comparison; that both texts are the same is checked before.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use iam_key_exporter::exposition::encoder::{account_text, block_text};
 use iam_key_exporter::exposition::families::FAMILIES;
 use iam_key_exporter::exposition::family::header;
-use iam_key_exporter::exposition::page::account_texts;
 use iam_key_exporter::exposition::{Encoder, Options, Users};
-use iam_key_exporter::model::{Inventory, LastUsed, Timestamp};
-use iam_key_exporter::policy::{Policy, evaluate};
-use iam_key_exporter::source::{credential_report, inventory_file};
-use iam_key_exporter::state::Snapshot;
+use iam_key_exporter::model::{
+    AccessKey, Collector, KeyStatus, KeysResult, LastUsed, Observation, Timestamp, UserName,
+};
+use iam_key_exporter::policy::{Policy, evaluate_user};
+use iam_key_exporter::source::credential_report::{self, CredentialReport};
+use iam_key_exporter::source::inventory_file;
+use iam_key_exporter::state::{AccountState, Snapshot};
 use prometheus::{Encoder as _, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -78,12 +81,22 @@ fn inventory_json() -> String {
     format!(r#"{{"version":1,"account":{{"id":"123456789012"}},"users":[{}]}}"#, users.join(","))
 }
 
-fn inventory() -> Inventory {
-    credential_report::parse(report().as_bytes(), now()).unwrap()
+fn parsed(text: &str) -> CredentialReport {
+    credential_report::parse(text.as_bytes(), now(), Collector::Report).unwrap()
+}
+
+/// The account as published after a check.
+fn state() -> AccountState {
+    let report = parsed(&report());
+    let policy = Arc::new(Policy::default());
+    let mut state = AccountState::new(report.account, Arc::clone(&policy));
+    state.apply(Observation::Listing(report.listing));
+    state.evaluate(&policy, now());
+    state
 }
 
 fn snapshot() -> Snapshot {
-    Snapshot::new(Arc::new(Policy::default())).with_facts(inventory(), now())
+    Snapshot::new(Arc::default()).with(Arc::new(state()))
 }
 
 fn options() -> Options {
@@ -93,9 +106,7 @@ fn options() -> Options {
 #[divan::bench]
 fn parse_credential_report(bencher: Bencher) {
     let text = report();
-    bencher
-        .counter(BytesCount::of_str(&text))
-        .bench(|| credential_report::parse(black_box(text.as_bytes()), now()).unwrap());
+    bencher.counter(BytesCount::of_str(&text)).bench(|| parsed(black_box(&text)));
 }
 
 #[divan::bench]
@@ -103,13 +114,54 @@ fn parse_inventory_file(bencher: Bencher) {
     let text = inventory_json();
     bencher
         .counter(BytesCount::of_str(&text))
-        .bench(|| inventory_file::parse(black_box(text.as_bytes()), now()).unwrap());
+        .bench(|| inventory_file::parse(black_box(text.as_bytes()), now(), now()).unwrap());
+}
+
+/// The first listing of an account: merging and evaluating every user.
+#[divan::bench]
+fn apply_and_evaluate(bencher: Bencher) {
+    let (report, policy) = (parsed(&report()), Arc::new(Policy::default()));
+    bencher.counter(ItemsCount::new(USERS)).with_inputs(|| report.clone()).bench_values(|report| {
+        let mut state = AccountState::new(report.account, Arc::clone(&policy));
+        state.apply(Observation::Listing(report.listing));
+        state.evaluate(&policy, now());
+        state
+    });
 }
 
 #[divan::bench]
 fn evaluate_policy(bencher: Bencher) {
-    let (inventory, policy) = (inventory(), Policy::default());
-    bencher.counter(ItemsCount::new(USERS)).bench(|| evaluate(black_box(&inventory), &policy, now()));
+    let (state, policy) = (state(), Policy::default());
+    bencher.counter(ItemsCount::new(USERS)).bench(|| {
+        for entry in black_box(&state).users().iter() {
+            black_box(evaluate_user(&entry.user, &policy, &[], now()));
+        }
+    });
+}
+
+/// One user's observation, until it is ready to be scraped.
+#[divan::bench]
+fn apply_one_user(bencher: Bencher) {
+    let policy = Arc::new(Policy::default());
+    let mut state = Arc::new(state());
+    let mut snapshot = Snapshot::new(Arc::clone(&policy)).with(Arc::clone(&state));
+    let mut encoder = Encoder::new(options());
+    encoder.encode(&snapshot, now());
+    let mut round = 0;
+    bencher.bench_local(move || {
+        round += 1;
+        let key = |i: i64| {
+            let created = Timestamp::from_second(1_768_000_000 + i).ok();
+            AccessKey::new(None, KeyStatus::Active, created, LastUsed::Never)
+        };
+        let keys = KeysResult::complete((0..1 + round % 2).map(key).collect());
+        let at = now() + std::time::Duration::from_secs(round.unsigned_abs());
+        let changed = Arc::make_mut(&mut state);
+        changed.apply(Observation::UserKeys { user: UserName::new("user-02500"), at, keys });
+        changed.evaluate(&policy, now());
+        snapshot = snapshot.with(Arc::clone(&state));
+        encoder.encode(black_box(&snapshot), now())
+    });
 }
 
 #[divan::bench]
@@ -118,31 +170,38 @@ fn encode_text(bencher: Bencher) {
     bencher.counter(ItemsCount::new(SERIES)).bench(|| encode(black_box(&snapshot), &options));
 }
 
-/// What the prometheus crate makes of the same series, kept in its own vectors.
+/// The prometheus crate with the same series, kept in its own vectors.
 #[divan::bench]
 fn encode_text_with_prometheus_crate(bencher: Bencher) {
     let registry = registry(&snapshot());
     bencher.counter(ItemsCount::new(SERIES)).bench(|| gather(black_box(&registry)));
 }
 
-/// Text, compression and checksums: what a check that brought news costs.
+/// Text, compression and checksums: the cost of a check that changed every user.
 #[divan::bench]
 fn encode_and_compress(bencher: Bencher) {
     let snapshot = snapshot();
-    bencher.counter(ItemsCount::new(SERIES)).bench(|| Encoder::new(options()).encode(black_box(&snapshot)));
+    bencher.counter(ItemsCount::new(SERIES)).bench(|| Encoder::new(options()).encode(black_box(&snapshot), now()));
 }
 
-/// A check that found everything as it was.
+/// A check that changed nothing.
 #[divan::bench]
 fn encode_unchanged(bencher: Bencher) {
     let snapshot = snapshot();
     let mut encoder = Encoder::new(options());
-    encoder.encode(&snapshot);
-    bencher.bench_local(move || encoder.encode(black_box(&snapshot)));
+    encoder.encode(&snapshot, now());
+    bencher.bench_local(move || encoder.encode(black_box(&snapshot), now()));
 }
 
 fn encode(snapshot: &Snapshot, options: &Options) -> Vec<Vec<u8>> {
-    snapshot.accounts.values().flat_map(|facts| account_texts(facts, options)).collect()
+    let texts = |state: &AccountState| -> Vec<Vec<u8>> {
+        let text = |family| {
+            let blocks = state.users().blocks().iter().map(|block| block_text(family, state, block, options));
+            blocks.fold(account_text(family, state, options), |text, block| [text, block].concat())
+        };
+        FAMILIES.iter().map(text).collect()
+    };
+    snapshot.accounts.values().flat_map(|state| texts(state)).collect()
 }
 
 fn gather(registry: &Registry) -> Vec<u8> {
@@ -151,7 +210,7 @@ fn gather(registry: &Registry) -> Vec<u8> {
     text
 }
 
-/// The four large families in the prometheus crate's hands.
+/// The four large families, kept by the prometheus crate.
 fn registry(snapshot: &Snapshot) -> Registry {
     let registry = Registry::new();
     let vector = |name: &str, labels: &[&str]| {
@@ -165,15 +224,16 @@ fn registry(snapshot: &Snapshot) -> Registry {
     let active = vector("aws_iam_access_key_active", &of_key);
     let created = vector("aws_iam_access_key_created_timestamp_seconds", &of_key);
     let last_used = vector("aws_iam_access_key_last_used_timestamp_seconds", &of_key);
-    for (account, facts) in &snapshot.accounts {
-        for user in &facts.inventory.users {
-            user_active.with_label_values(&[account, &user.name]).set(user.active_keys().unwrap() as i64);
-            for (index, key) in user.keys.as_known().unwrap().iter().enumerate() {
+    for (account, state) in &snapshot.accounts {
+        for entry in state.users().iter() {
+            let (account, name) = (account.as_str(), entry.user.name.as_str());
+            user_active.with_label_values(&[account, name]).set(entry.user.active_keys().unwrap() as i64);
+            for (index, key) in entry.keys().unwrap().iter().enumerate() {
                 let number = (index + 1).to_string();
-                let labels = [account.as_str(), &number, &user.name];
+                let labels = [account, &number, name];
                 active.with_label_values(&labels).set(i64::from(key.is_active()));
-                created.with_label_values(&labels).set(key.created.unwrap().as_second());
-                if let LastUsed::At(at) = key.last_used {
+                created.with_label_values(&labels).set(key.created().unwrap().as_second());
+                if let LastUsed::At(at) = key.last_used() {
                     last_used.with_label_values(&labels).set(at.as_second());
                 }
             }
@@ -182,7 +242,7 @@ fn registry(snapshot: &Snapshot) -> Registry {
     registry
 }
 
-/// A comparison of two encoders is worth nothing when they write different things.
+/// Comparing two encoders makes sense only if they write the same text.
 fn assert_same_text() {
     let snapshot = snapshot();
     let texts = encode(&snapshot, &options());

@@ -1,32 +1,30 @@
-//! Puts the rooms together: `serve` and `check`. The only place that knows them all.
+//! Composition: `serve` and `check`. The only module that knows all others.
 
-mod board;
 mod check;
 mod options;
 mod output;
 mod progress;
+mod publisher;
 mod reload;
 mod shutdown;
 
 pub use check::{CheckError, Verdict, check};
 
+use crate::aws::Aws;
+use crate::aws::collect::{AutoSource, LiveSource, ReportSource};
 use crate::aws::counting::RequestObserver;
-use crate::aws::{Connector, LazySource};
 use crate::config::values::CollectorChoice;
 use crate::config::{Config, ConfigError, Input};
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, AppState, Listeners, Reloads};
-use crate::model::{Inventory, Timestamp};
-use crate::policy::{Policy, evaluate, multiple_active_keys};
-use crate::schedule::{Scheduler, Timing};
+use crate::model::Timestamp;
+use crate::policy::Policy;
+use crate::schedule::{Timing, Worker};
 use crate::source::Source;
-use crate::source::auto::AutoSource;
 use crate::source::demo::DemoSource;
 use crate::source::file::{FileSource, Format};
-use crate::source::live::LiveSource;
-use crate::source::report::{Breaches, FindBreaches, ReportSource};
 use anyhow::Context;
-use board::PublicBoard;
+use publisher::Publisher;
 use reload::Reloader;
 use shutdown::ShutdownSignals;
 use std::sync::Arc;
@@ -78,23 +76,20 @@ async fn run_checks(
     metrics: Arc<ExporterMetrics>,
     state: Arc<AppState>,
 ) {
-    let board = PublicBoard::new(options::exposition(&config.settings), Arc::clone(&metrics), state);
-    let scheduler = Scheduler {
-        source: source(&config, policy.clone(), metrics),
+    let exposition = options::exposition(&config.settings);
+    let publisher = Publisher::new(exposition, policy.borrow().clone(), Arc::clone(&metrics), state);
+    let worker = Worker {
+        source: source(&config, metrics),
         timing: Timing { interval: config.interval(), timeout: config.settings.check.timeout.0 },
         policy,
-        board: Arc::new(board),
+        events: Arc::new(publisher),
         now: Timestamp::now,
     };
-    scheduler.run().await;
+    worker.run().await;
 }
 
-/// The source that the configuration names.
-fn source(
-    config: &Config,
-    policy: watch::Receiver<Arc<Policy>>,
-    observer: Arc<dyn RequestObserver>,
-) -> Arc<dyn Source> {
+/// The source that the configuration names. Nothing is read or called yet.
+fn source(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn Source> {
     let settings = &config.settings;
     let name = settings.account.name.clone().unwrap_or_default();
     match &config.input {
@@ -105,30 +100,13 @@ fn source(
         Input::Inventory(path) => return Arc::new(FileSource::new(path.clone(), Format::Inventory, name)),
         Input::Aws => {}
     }
-    let connector = Connector::new(options::aws(settings), name, observer);
-    let find_breaches: FindBreaches = Arc::new(move |inventory| breaches(inventory, &policy.borrow()));
-    let (collector, report_above) = (settings.collector, settings.collector_report_above);
+    let aws = Arc::new(Aws::new(options::aws(settings), name, observer));
     let options = options::live(settings);
-    Arc::new(LazySource::new(connector, move |aws| {
-        let live = || LiveSource::new(Arc::clone(&aws), options.clone());
-        let report = || ReportSource::new(Arc::clone(&aws), live(), Arc::clone(&find_breaches));
-        match collector {
-            CollectorChoice::Live => Arc::new(live()),
-            CollectorChoice::Report => Arc::new(report()),
-            CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), report_above)),
-        }
-    }))
-}
-
-fn breaches(inventory: &Inventory, policy: &Policy) -> Breaches {
-    let mut breaches = Breaches::default();
-    for finding in evaluate(inventory, policy, Timestamp::now()).findings {
-        let Some(user) = finding.user else { continue };
-        if *finding.rule == multiple_active_keys::RULE {
-            breaches.multiple_active_keys.insert(user);
-        } else {
-            breaches.other.insert(user);
-        }
+    let live = || LiveSource::new(Arc::clone(&aws), options.clone());
+    let report = || ReportSource::new(Arc::clone(&aws), options.clone());
+    match settings.collector {
+        CollectorChoice::Live => Arc::new(live()),
+        CollectorChoice::Report => Arc::new(report()),
+        CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), settings.collector_report_above)),
     }
-    breaches
 }

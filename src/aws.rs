@@ -1,8 +1,9 @@
-//! Everything the exporter knows of the AWS SDK: clients, identity, rate limit, request counting, errors.
+//! The only module that knows the AWS SDK: clients, collectors, rate limit, request counting, errors.
 
+mod access;
 mod blocking;
 mod clock;
-mod connect;
+pub mod collect;
 pub mod counting;
 pub mod errors;
 pub mod pages;
@@ -11,8 +12,8 @@ mod redact;
 mod transport;
 mod truncation;
 
-use crate::model::Account;
-use crate::source::SourceError;
+pub use access::Aws;
+
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
@@ -23,12 +24,10 @@ use aws_sdk_iam::config::SharedHttpClient;
 use aws_sdk_iam::config::retry::RetryPartition;
 use blocking::BlockingCredentials;
 use clock::ClockSkew;
-pub use connect::{Connector, LazySource};
 use counting::{RequestCounter, RequestObserver};
 use rate_limit::{RateLimiter, longest_wait};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use transport::ServiceClient;
 use truncation::TruncationGuard;
 
@@ -55,21 +54,18 @@ pub struct Settings {
     pub concurrency: usize,
 }
 
-/// Clients for one account.
-pub struct Aws {
-    pub iam: aws_sdk_iam::Client,
-    pub concurrency: usize,
+/// SDK clients for one account.
+struct Clients {
+    iam: aws_sdk_iam::Client,
     sts: aws_sdk_sts::Client,
-    account_name: String,
-    account: OnceCell<Account>,
 }
 
-impl Aws {
-    fn new(shared: SdkConfig, settings: &Settings, account_name: String, observer: Arc<dyn RequestObserver>) -> Self {
+impl Clients {
+    fn new(shared: SdkConfig, settings: &Settings, account_name: &str, observer: Arc<dyn RequestObserver>) -> Self {
         let http_client = shared.http_client().unwrap_or_else(transport::http_client);
         let clock = Arc::new(ClockSkew::new(Arc::clone(&observer)));
         let service_client = |limiter| ServiceClient { inner: http_client.clone(), limiter, clock: Arc::clone(&clock) };
-        let account = [account_name.as_str(), settings.profile.as_deref().unwrap_or_default()];
+        let account = [account_name, settings.profile.as_deref().unwrap_or_default()];
         let account = account.into_iter().find(|name| !name.is_empty()).unwrap_or("default");
 
         let limiter = Arc::new(RateLimiter::new(settings.max_requests_per_second));
@@ -89,34 +85,7 @@ impl Aws {
             .interceptor(TruncationGuard)
             .interceptor(RequestCounter::new("sts", observer))
             .build();
-        Aws {
-            iam: aws_sdk_iam::Client::from_conf(iam),
-            concurrency: settings.concurrency,
-            sts: aws_sdk_sts::Client::from_conf(sts),
-            account_name,
-            account: OnceCell::new(),
-        }
-    }
-
-    /// The account that the credentials belong to; asked once (GetCallerIdentity needs no permission).
-    ///
-    /// # Errors
-    /// When AWS does not say.
-    pub async fn account(&self) -> Result<&Account, SourceError> {
-        self.account.get_or_try_init(|| self.ask_identity()).await
-    }
-
-    async fn ask_identity(&self) -> Result<Account, SourceError> {
-        const OPERATION: &str = "GetCallerIdentity";
-        let answer = self.sts.get_caller_identity().send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-        let unexpected = || SourceError::UnexpectedResponse {
-            operation: OPERATION,
-            message: "it names no account of twelve digits".into(),
-        };
-        let id = answer.account().filter(|a| a.len() == 12 && a.bytes().all(|b| b.is_ascii_digit()));
-        let partition = answer.arn().and_then(|arn| arn.split(':').nth(1)).filter(|p| !p.is_empty());
-        let (Some(id), Some(partition)) = (id, partition) else { return Err(unexpected()) };
-        Ok(Account { id: id.to_owned(), name: self.account_name.clone(), partition: partition.to_owned() })
+        Clients { iam: aws_sdk_iam::Client::from_conf(iam), sts: aws_sdk_sts::Client::from_conf(sts) }
     }
 }
 

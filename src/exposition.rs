@@ -1,13 +1,14 @@
-//! From a snapshot to bytes: each metric family of each account is written and compressed once; a scrape only
-//! puts the pieces in a row.
+//! From a snapshot to bytes: what has changed is encoded and compressed once; a scrape only joins segments.
 
+pub mod encoder;
 pub mod exporter;
 pub mod families;
 pub mod family;
 pub mod page;
 pub mod process;
 
-pub use page::{Encoder, Page};
+pub use encoder::Encoder;
+pub use page::Page;
 
 /// Which users have series of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Users {
     None,
 }
 
-/// What of the facts is exposed.
+/// What is exposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     pub users: Users,

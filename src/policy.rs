@@ -1,126 +1,86 @@
-//! The policy: an IAM user has at most one active access key, and what belongs to it.
+//! The policy: an IAM user has at most one active access key, and the rules around it.
 //!
-//! Pure: facts, settings and the time go in, verdicts come out. A rule is one file below `policy/` and one
-//! line in [`RULES`]; [`evaluate()`] knows none of them by name.
+//! Pure: users, settings and the time are arguments, verdicts are the result. A rule is one file in this directory and
+//! one line in [`rules!`](self) below; nothing else names it.
 
 pub mod evaluate;
 pub mod exemptions;
-pub mod key_age;
-pub mod multiple_active_keys;
 pub mod remediation;
-pub mod root_access_key;
+pub mod rule;
 pub mod settings;
-pub mod unused_key;
 
-pub use evaluate::{Evaluation, Finding, FindingState, Status, evaluate};
+pub use evaluate::{Finding, FindingState, RootFinding, RootVerdict, Status, Verdict, evaluate_root, evaluate_user};
 pub use exemptions::{Exemption, ExemptionState, Exemptions};
 pub use remediation::Advice;
+pub use rule::{Outcome, Recheck, RootKeysAt, RootRule, Rule, UserKeys, UserRule};
 
-use crate::model::{AccessKey, Timestamp};
+use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The validated policy: settings of each rule, and who is exempt.
+/// Declares the rules: for each, its module, its settings in the `policy` section of the configuration file, and its
+/// entry in [`RULES`].
+macro_rules! rules {
+    (user { $($user:ident,)* } root { $($root:ident,)* }) => {
+        $(pub mod $user;)*
+        $(pub mod $root;)*
+
+        /// Settings of all rules; the `policy` section of the configuration file.
+        #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct RuleSettings {
+            $(pub $user: $user::Settings,)*
+            $(pub $root: $root::Settings,)*
+        }
+
+        /// Rules for IAM users.
+        pub static USER_RULES: &[&UserRule] = &[$(&$user::RULE,)*];
+        /// Rules for the root user.
+        pub static ROOT_RULES: &[&RootRule] = &[$(&$root::RULE,)*];
+        /// All rules, in the order in which they are displayed.
+        pub static RULES: &[Rule] = &[$(Rule::User(&$user::RULE),)* $(Rule::Root(&$root::RULE),)*];
+    };
+}
+
+rules! {
+    user { multiple_active_keys, key_age, unused_key, }
+    root { root_access_key, }
+}
+
+/// The validated policy: settings of each rule, and exemptions.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Policy {
     pub rules: RuleSettings,
-    pub exemptions: Vec<Exemption>,
+    pub exemptions: Exemptions,
+    /// Leaves the root user out, where only one IAM user is checked.
+    pub without_root: bool,
 }
 
-/// Settings of all rules; the `policy` section of the configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RuleSettings {
-    pub multiple_active_keys: multiple_active_keys::Settings,
-    pub key_age: key_age::Settings,
-    pub unused_key: unused_key::Settings,
-    pub root_access_key: root_access_key::Settings,
-}
-
-/// One clause of the policy.
-pub struct Rule {
-    /// The value of the label `rule`, and the name in the configuration file.
-    pub name: &'static str,
-    /// One sentence for people.
-    pub description: &'static str,
-    pub enabled: fn(&RuleSettings) -> bool,
-    /// Judges one subject at one moment; called only when the rule is enabled.
-    pub judge: fn(&RuleSettings, &Subject<'_>, Timestamp) -> Judgement,
-    /// What to do about a breach.
-    pub advise: fn(&RuleSettings, &Subject<'_>, Timestamp) -> Advice,
-}
-
-impl std::fmt::Debug for Rule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
+impl Policy {
+    /// The rules in force, in the order of [`RULES`].
+    pub fn enabled_rules(&self) -> impl Iterator<Item = &'static Rule> + '_ {
+        RULES.iter().filter(|rule| match rule {
+            Rule::User(rule) => (rule.enabled)(&self.rules),
+            Rule::Root(rule) => !self.without_root && (rule.enabled)(&self.rules),
+        })
     }
 }
 
-impl PartialEq for Rule {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+impl RuleSettings {
+    /// The age at which a key has to be rotated, by the rule that limits it.
+    pub fn age_limit(&self) -> Duration {
+        USER_RULES.iter().find_map(|rule| (rule.age_limit)(self)).unwrap_or(Duration::MAX)
     }
 }
-
-/// Every rule there is, in the order in which they are shown.
-pub static RULES: &[&Rule] = &[&multiple_active_keys::RULE, &key_age::RULE, &unused_key::RULE, &root_access_key::RULE];
 
 /// The rule of that name.
 pub fn rule(name: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|r| r.name == name).copied()
+    RULES.iter().find(|r| r.name() == name)
 }
 
-/// What a rule looks at.
-#[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
-    User {
-        /// In the order of creation.
-        keys: &'a [AccessKey],
-        /// Stands in for a key's creation where AWS's data lack it: the user's creation, else when the facts were true.
-        undated: Timestamp,
-    },
-    /// Root's active keys; `None` when not known.
-    Root { active_keys: Option<u32>, facts_at: Timestamp },
-}
-
-/// What a rule says of a subject at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// The rule has nothing to say about this kind of subject.
-    NotApplicable,
-    /// In order, until the given moment at the earliest (without new facts).
-    Compliant { until: Option<Timestamp> },
-    /// In breach since; tolerated until `grace_ends`, if that is still to come.
-    Breach { since: Timestamp, grace_ends: Option<Timestamp> },
-    /// The facts do not tell; they may from the given moment on, without new ones.
-    Undetermined { until: Option<Timestamp> },
-}
-
-/// `at` plus a duration, at the end of time when it does not fit.
+/// `at` plus a duration, or the last representable time.
 pub(crate) fn after(at: Timestamp, duration: Duration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-/// Judges the active keys of a user one by one, where each breaks the rule from a moment of its own:
-/// the breach began with the first.
-fn judge_each_active_key(
-    keys: &[AccessKey],
-    now: Timestamp,
-    breaks_at: impl Fn(&AccessKey) -> Option<Timestamp>,
-) -> Judgement {
-    let mut earliest: Option<Timestamp> = None;
-    let mut undetermined = false;
-    for key in keys.iter().filter(|k| k.is_active()) {
-        match breaks_at(key) {
-            Some(at) => earliest = Some(earliest.map_or(at, |e| e.min(at))),
-            None => undetermined = true,
-        }
-    }
-    match earliest {
-        Some(since) if since <= now => Judgement::Breach { since, grace_ends: None },
-        until if undetermined => Judgement::Undetermined { until },
-        until => Judgement::Compliant { until },
-    }
 }
 
 #[cfg(test)]
@@ -132,10 +92,12 @@ mod tests {
     fn rules_have_unique_label_safe_names_and_a_description() {
         let mut seen = HashSet::new();
         for rule in RULES {
-            assert!(seen.insert(rule.name), "{} occurs twice", rule.name);
-            assert!(rule.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}", rule.name);
-            assert!(rule.description.ends_with('.'), "{}", rule.name);
-            assert!((rule.enabled)(&RuleSettings::default()), "{} is off by default", rule.name);
+            let name = rule.name();
+            assert!(seen.insert(name), "{name} occurs twice");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert!(rule.description().ends_with('.'), "{name}");
+            assert!(Policy::default().enabled_rules().any(|r| r == rule), "{name} is off by default");
         }
+        assert!(RULES.len() <= 32, "a set of rules has 32 bits");
     }
 }

@@ -6,52 +6,71 @@ mod layout;
 pub mod prometheus;
 pub mod table;
 
-use crate::model::{AccessKey, LastUsed, Timestamp, User};
-use crate::policy::{Finding, FindingState, Status};
-use crate::state::{AccountFacts, Snapshot};
+use crate::model::{AccessKey, AccessKeyId, Keys, LastUsed, Timestamp};
+use crate::policy::{Advice, FindingState};
+use crate::state::{AccountState, Entry, Snapshot, Totals};
 
 /// What is reported: one account of a snapshot, at one moment.
 #[derive(Clone, Copy)]
 pub struct Report<'a> {
     pub snapshot: &'a Snapshot,
-    pub facts: &'a AccountFacts,
+    pub state: &'a AccountState,
+    pub totals: &'a Totals,
     pub now: Timestamp,
     /// Whether access key IDs may be shown.
     pub key_ids: bool,
 }
 
+/// A finding of a user or of the root user, with its advice.
+struct Reported {
+    rule: &'static str,
+    since: Timestamp,
+    state: FindingState,
+    advice: Advice,
+    /// By the last known keys: the user could not be read this time.
+    last_known: bool,
+}
+
 impl<'a> Report<'a> {
-    fn users(&self) -> impl Iterator<Item = (&'a User, Status, Vec<&'a Finding>)> + use<'a> {
-        let AccountFacts { inventory, evaluation } = self.facts;
-        let mut findings = evaluation.findings.iter().peekable();
-        inventory.users.iter().zip(&evaluation.statuses).enumerate().map(move |(i, (user, status))| {
-            let mut own = Vec::new();
-            while let Some(finding) = findings.next_if(|f| f.user == Some(i)) {
-                own.push(finding);
-            }
-            (user, *status, own)
+    fn users(&self) -> impl Iterator<Item = (&'a Entry, Vec<Reported>)> + use<'a> {
+        let (state, now) = (self.state, self.now);
+        state.users().iter().map(move |entry| {
+            let last_known = matches!(entry.user.keys(), Keys::Unreadable { .. });
+            let findings = entry.verdict().map_or(&[][..], |v| &v.findings).iter();
+            let reported = findings.map(|f| Reported {
+                rule: f.rule.name,
+                since: f.since(),
+                state: f.state,
+                advice: f.advice(&entry.user, state.policy(), now),
+                last_known,
+            });
+            (entry, reported.collect())
         })
     }
 
-    fn root_findings(&self) -> impl Iterator<Item = &'a Finding> + use<'a> {
-        self.facts.evaluation.findings.iter().filter(|f| f.user.is_none())
+    fn root_findings(&self) -> Vec<Reported> {
+        let reported = self.state.root.verdict.findings.iter().map(|f| Reported {
+            rule: f.rule.name,
+            since: f.since,
+            state: f.state,
+            advice: Advice { reason: f.rule.advice.into(), ..Advice::default() },
+            last_known: false,
+        });
+        reported.collect()
     }
 
     /// Why an exempt finding is exempt.
     fn exemption_reason(&self, state: FindingState) -> Option<&'a str> {
-        match state {
-            FindingState::Exempt { exemption } => self.snapshot.policy.exemptions.get(exemption).map(|e| &*e.reason),
-            FindingState::Violation | FindingState::Rotating { .. } => None,
-        }
+        state.exemption(self.state.policy()).map(|e| &*e.reason)
     }
 
     fn key_id(&self, key: &'a AccessKey) -> Option<&'a str> {
-        key.id.as_deref().filter(|_| self.key_ids)
+        key.id.as_ref().filter(|_| self.key_ids).map(AccessKeyId::as_str)
     }
 }
 
 fn last_used(key: &AccessKey) -> Option<Timestamp> {
-    match key.last_used {
+    match key.last_used() {
         LastUsed::At(at) => Some(at),
         LastUsed::Never | LastUsed::Unknown => None,
     }

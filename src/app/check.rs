@@ -7,16 +7,15 @@ use super::source;
 use crate::cli::{ColorChoice, OutputArgs, OutputForm};
 use crate::config::Config;
 use crate::model::Timestamp;
-use crate::policy::Status;
+use crate::policy::{Rule, Status};
 use crate::report::{Report, csv, json, prometheus, table};
-use crate::schedule::too_long;
+use crate::schedule::{Check, check_account};
 use crate::source::{Request, SourceError};
-use crate::state::Snapshot;
+use crate::state::{AccountState, Snapshot, Totals};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,28 +43,36 @@ pub enum CheckError {
 /// # Errors
 /// When the check failed, or the result could not be written. Then nothing is written, or the file is unchanged.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
-    let (_, policy) = watch::channel(Arc::new(config.policy.clone()));
-    let source = source(config, policy, Arc::new(()));
+    let source = source(config, Arc::new(()));
     let bar = Arc::new(Bar::new());
     let timeout = config.settings.check.timeout.0;
     // A timeout is at most a year: the deadline exists.
-    let now = Instant::now();
-    let deadline = now.checked_add(timeout).unwrap_or(now);
-    let request =
-        Request { previous: None, only_user: output.user.clone(), deadline, progress: Arc::clone(&bar) as Arc<_> };
-    let collected = timeout_at(deadline, source.collect(&request)).await;
-    bar.clear();
-    let inventory = match collected.unwrap_or_else(|_| Err(too_long(timeout))) {
-        Err(error @ SourceError::NoSuchUser(_)) => return Err(CheckError::NoSuchUser(error)),
-        other => other?,
+    let started = Instant::now();
+    let request = Request {
+        only_user: output.user.clone(),
+        deadline: started.checked_add(timeout).unwrap_or(started),
+        progress: Arc::clone(&bar) as Arc<_>,
     };
-    let now = Timestamp::now();
     let mut policy = config.policy.clone();
     // A check of one user does not cover root.
-    policy.rules.root_access_key.enabled &= output.user.is_none();
-    let snapshot = Snapshot::new(Arc::new(policy)).with_facts(inventory, now);
-    let Some(facts) = snapshot.accounts.values().next() else { unreachable!("its facts were just put in") };
-    let report = Report { snapshot: &snapshot, facts, now, key_ids: config.settings.metrics.access_key_id };
+    policy.without_root = output.user.is_some();
+    let policy = Arc::new(policy);
+    let check = Check { source: &*source, previous: None, policy: &policy, now: Timestamp::now, identified: &|_| () };
+    let result = check_account(check, &request, timeout).await;
+    bar.clear();
+    let state = match result {
+        Err(error @ SourceError::NoSuchUser(_)) => return Err(CheckError::NoSuchUser(error)),
+        other => Arc::new(other?),
+    };
+    let totals = state.totals();
+    let snapshot = Snapshot::new(policy).with(Arc::clone(&state));
+    let report = Report {
+        snapshot: &snapshot,
+        state: &state,
+        totals: &totals,
+        now: Timestamp::now(),
+        key_ids: config.settings.metrics.access_key_id,
+    };
     let bytes = match output.output {
         OutputForm::Table => table::render(&report, terminal(output)).into_bytes(),
         OutputForm::Json => json::render(&report).into_bytes(),
@@ -73,13 +80,23 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
         OutputForm::Prometheus => prometheus::render(&report, &options::exposition(&config.settings)),
     };
     write(&bytes, output.output_file.as_deref())?;
-    Ok(if facts.evaluation.count(Status::Unknown) > 0 {
+    Ok(verdict(&state, &totals))
+}
+
+/// A check is incomplete when AWS refused an answer that the policy needs. What was not requested is not missing.
+fn verdict(state: &AccountState, totals: &Totals) -> Verdict {
+    let root_is_checked = state.policy().enabled_rules().any(|rule| matches!(rule, Rule::Root(_)));
+    if let Some(reason) = state.root.failure().filter(|_| root_is_checked) {
+        tracing::warn!(reason, operation = "GetAccountSummary", "keys of the root user could not be read");
+        return Verdict::Incomplete;
+    }
+    if totals.users(Status::Unknown) > 0 {
         Verdict::Incomplete
-    } else if facts.evaluation.violations().next().is_some() {
+    } else if state.has_violations(totals) {
         Verdict::Violations
     } else {
         Verdict::Compliant
-    })
+    }
 }
 
 fn terminal(output: &OutputArgs) -> table::Terminal {

@@ -1,8 +1,8 @@
 //! Options of modules, from the settings.
 
+use crate::aws::collect;
 use crate::config::settings::Settings;
 use crate::config::values::UserSelection;
-use crate::source::live;
 use crate::{aws, exposition};
 
 pub(super) fn aws(settings: &Settings) -> aws::Settings {
@@ -14,8 +14,8 @@ pub(super) fn aws(settings: &Settings) -> aws::Settings {
     }
 }
 
-pub(super) fn live(settings: &Settings) -> live::Options {
-    live::Options { last_used: settings.collect.last_used, tags: settings.collect.tags.clone() }
+pub(super) fn live(settings: &Settings) -> collect::Options {
+    collect::Options { last_used: settings.collect.last_used, tags: settings.collect.tags.clone() }
 }
 
 pub(super) fn exposition(settings: &Settings) -> exposition::Options {

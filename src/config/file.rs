@@ -1,6 +1,7 @@
 //! The configuration file: YAML in the shape of [`Settings`]. Unknown keys are errors.
 
 use super::settings::Settings;
+use crate::model::AccountId;
 use crate::policy::{self, Exemption, Policy, Rule};
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -26,7 +27,7 @@ pub struct ExemptionEntry {
     #[serde(deserialize_with = "not_empty")]
     pub user: String,
     #[serde(default, deserialize_with = "account_id", skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
+    pub account: Option<AccountId>,
     #[serde(default, with = "rule_name", skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static Rule>,
     #[serde(deserialize_with = "not_empty")]
@@ -55,7 +56,7 @@ impl Settings {
     fn check_exemptions(&self) -> Result<(), FileError> {
         let mut seen = HashSet::new();
         for (number, entry) in (1..).zip(&self.exemptions) {
-            if !seen.insert((&entry.user, &entry.account, entry.rule.map(|r| r.name))) {
+            if !seen.insert((&entry.user, &entry.account, entry.rule.map(|r| r.name()))) {
                 return Err(FileError::RepeatedExemption { number, user: entry.user.clone() });
             }
         }
@@ -69,7 +70,7 @@ impl Settings {
 
     /// The policy with its exemptions.
     pub fn policy(&self) -> Policy {
-        Policy { rules: self.policy, exemptions: self.exemptions.iter().map(exemption).collect() }
+        Policy { rules: self.policy, exemptions: self.exemptions.iter().map(exemption).collect(), without_root: false }
     }
 }
 
@@ -83,7 +84,7 @@ fn one_line(message: &str) -> String {
 fn exemption(entry: &ExemptionEntry) -> Exemption {
     let day_after = entry.expires.saturating_add(1.day());
     let expires = day_after.to_zoned(TimeZone::UTC).map_or(jiff::Timestamp::MAX, |z| z.timestamp());
-    Exemption::new(entry.user.clone(), entry.account.clone(), entry.rule, entry.reason.clone(), expires)
+    Exemption::new(entry.user.clone(), entry.account, entry.rule, entry.reason.clone(), expires)
 }
 
 mod rule_name {
@@ -93,7 +94,7 @@ mod rule_name {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'static Rule>, D::Error> {
         let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
         policy::rule(&name).map(Some).ok_or_else(|| {
-            let known: Vec<&str> = policy::RULES.iter().map(|r| r.name).collect();
+            let known: Vec<&str> = policy::RULES.iter().map(|r| r.name()).collect();
             D::Error::custom(format!("there is no rule {name:?}; there are {}", known.join(", ")))
         })
     }
@@ -101,7 +102,7 @@ mod rule_name {
     #[allow(clippy::ref_option, reason = "the signature is serde's")]
     pub fn serialize<S: Serializer>(rule: &Option<&'static Rule>, serializer: S) -> Result<S::Ok, S::Error> {
         match rule {
-            Some(rule) => serializer.serialize_str(rule.name),
+            Some(rule) => serializer.serialize_str(rule.name()),
             None => serializer.serialize_none(),
         }
     }
@@ -112,13 +113,10 @@ fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     if text.trim().is_empty() { Err(D::Error::custom("it must not be empty")) } else { Ok(text) }
 }
 
-fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccountId>, D::Error> {
     let Some(id) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(Some(id))
-    } else {
-        Err(D::Error::custom(format!("{id:?} is not an account ID: twelve digits, in quotation marks")))
-    }
+    let wrong = |_| D::Error::custom(format!("{id:?} is not an account ID: twelve digits, in quotation marks"));
+    id.parse().map(Some).map_err(wrong)
 }
 
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {

@@ -1,10 +1,12 @@
 use super::*;
 use crate::cli::{Action, Cli, command};
-use crate::model::{Inventory, Timestamp};
-use crate::policy::{Evaluation, ExemptionState, Status, evaluate};
+use crate::model::{Timestamp, UserName};
+use crate::policy::{ExemptionState, Status};
 use crate::source::demo::{CONFIG, DemoSource};
+use crate::state::{AccountState, Snapshot};
 use clap::FromArgMatches;
 use std::io::Write;
+use std::sync::Arc;
 
 /// The configuration of `serve` with these arguments, or the error.
 fn load(arguments: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
@@ -75,14 +77,9 @@ fn contradictions_name_what_contradicts() {
     }
 }
 
-fn status(evaluation: &Evaluation, inventory: &Inventory, name: &str) -> Status {
-    let index = inventory.users.iter().position(|u| u.name == name).unwrap();
-    evaluation.statuses[index]
-}
-
 #[test]
 fn the_demo_follows_its_script_and_has_users_of_every_status() {
-    let policy = Settings::from_yaml(CONFIG).unwrap().policy();
+    let policy = Arc::new(Settings::from_yaml(CONFIG).unwrap().policy());
     let start: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
     let demo = DemoSource::new(start, String::new());
     for (second, expected) in [
@@ -96,14 +93,17 @@ fn the_demo_follows_its_script_and_has_users_of_every_status() {
         (600 + 90, Status::Violation),
     ] {
         let now = start + Duration::from_secs(second);
-        let inventory = demo.inventory(now);
-        let evaluation = evaluate(&inventory, &policy, now);
-        assert_eq!(status(&evaluation, &inventory, "deploy-bot"), expected, "after {second} s");
-        for wanted in Status::ALL {
-            assert!(evaluation.count(wanted) > 0, "no user is {wanted:?} after {second} s");
+        let mut state = AccountState::new(demo.demo_account(), Arc::clone(&policy));
+        for observation in demo.observations(now) {
+            state.apply(observation);
         }
-        let states: Vec<ExemptionState> =
-            policy.exemptions.iter().zip(&evaluation.exemptions_used).map(|(e, used)| e.state(*used, now)).collect();
+        state.evaluate(&policy, now);
+        let changing = state.users().get(&UserName::new("deploy-bot")).unwrap();
+        assert_eq!(changing.status(), expected, "after {second} s");
+        for wanted in Status::ALL {
+            assert!(state.totals().users(wanted) > 0, "no user is {wanted:?} after {second} s");
+        }
+        let states = Snapshot::new(Arc::clone(&policy)).with(Arc::new(state)).exemption_states(now);
         for wanted in ExemptionState::ALL {
             assert!(states.contains(&wanted), "no exemption is {wanted:?}");
         }

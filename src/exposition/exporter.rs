@@ -1,6 +1,6 @@
 //! Metrics about the exporter itself, kept by the prometheus crate.
 
-use super::page::{Compressor, Piece};
+use super::page::{Compressor, Segment};
 use super::process::Process;
 use crate::aws::counting::RequestObserver;
 use crate::source::REASONS;
@@ -9,24 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The account's label value as long as AWS has not told which it is.
+/// The account's label value until the account is identified.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
 
-/// The metrics change with checks, not with scrapes: they are written when somebody asks for the first time after a
-/// change. What the process uses is read at every scrape.
+/// The metrics change with checks, not with scrapes: they are encoded at the first scrape after a change. What the
+/// process uses is read at every scrape.
 pub struct ExporterMetrics {
     registry: Registry,
     process: Process,
     vectors: Vectors,
-    /// How often anything was changed.
+    /// The number of changes.
     changes: AtomicU64,
-    written: Mutex<Written>,
+    encoded: Mutex<Encoded>,
 }
 
-struct Written {
+struct Encoded {
     compressor: Compressor,
-    /// What was last written, at which count of changes.
-    last: Option<(u64, Arc<Piece>)>,
+    /// The last result, and the number of changes that it includes.
+    last: Option<(u64, Arc<Segment>)>,
 }
 
 struct Vectors {
@@ -134,8 +134,8 @@ impl ExporterMetrics {
                 )),
             ),
         };
-        let written = Mutex::new(Written { compressor: Compressor::new(), last: None });
-        ExporterMetrics { registry, process: Process::current(), vectors, changes: AtomicU64::new(0), written }
+        let encoded = Mutex::new(Encoded { compressor: Compressor::new(), last: None });
+        ExporterMetrics { registry, process: Process::current(), vectors, changes: AtomicU64::new(0), encoded }
     }
 
     /// The account is known, or not yet ([`UNKNOWN_ACCOUNT`]): its counters start at zero, it is not up.
@@ -208,20 +208,20 @@ impl ExporterMetrics {
     }
 
     /// Everything but what the process uses, in Prometheus' text format.
-    pub fn own(&self) -> Arc<Piece> {
-        // Read first: a change while this is being written makes the next one write again.
+    pub fn own(&self) -> Arc<Segment> {
+        // Read first: a change during the encoding makes the next scrape encode again.
         let changes = self.changes.load(Ordering::Acquire);
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, piece)) = &written.last
+        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, segment)) = &encoded.last
             && *at == changes
         {
-            return Arc::clone(piece);
+            return Arc::clone(segment);
         }
         let mut text = Vec::with_capacity(8192);
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
-        let piece = Arc::new(written.compressor.piece(text));
-        written.last = Some((changes, Arc::clone(&piece)));
-        piece
+        let segment = Arc::new(encoded.compressor.segment(text));
+        encoded.last = Some((changes, Arc::clone(&segment)));
+        segment
     }
 
     /// What the process uses at this moment, the `process_*` family.
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_shows_at_once_and_nothing_is_written_twice() {
+    fn every_change_shows_at_once_and_nothing_is_encoded_twice() {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
         let took = Duration::from_secs(1);
@@ -312,7 +312,7 @@ mod tests {
             change();
             let after = metrics.own();
             assert_ne!(before, own(&metrics), "change {index} does not show");
-            assert!(Arc::ptr_eq(&after, &metrics.own()), "after change {index} the same was written again");
+            assert!(Arc::ptr_eq(&after, &metrics.own()), "after change {index} the same was encoded again");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! The public contract: every metric of facts about AWS. An entry here, a row in `docs/metrics.md`.
+//! The public contract: every metric about AWS. An entry here, a row in `docs/metrics.md`.
 
 use super::family::{Labels, Samples};
 use super::{Options, Users};
-use crate::model::{AccessKey, KeyStatus, LastUsed, User, count_active};
+use crate::model::{AccessKey, AccessKeyId, KeyStatus, LastUsed, Timestamp, count_active};
 use crate::policy::{ExemptionState, FindingState, Status};
-use crate::state::{AccountFacts, Snapshot};
+use crate::state::{AccountState, Entry, Snapshot};
 
-/// A metric family; all facts are gauges.
+/// A metric family; all are gauges.
 pub struct Family {
     pub name: &'static str,
     pub help: &'static str,
@@ -15,10 +15,12 @@ pub struct Family {
 
 /// Where a family's samples come from.
 pub enum Write {
-    /// From one account's facts: a piece of its own per account.
-    Account(fn(&AccountFacts, &Options, &mut Samples<'_>)),
+    /// From one account.
+    Account(fn(&AccountState, &Options, &mut Samples<'_>)),
+    /// From users of one account.
+    Users(fn(&AccountState, &[Entry], &Options, &mut Samples<'_>)),
     /// From the snapshot as a whole.
-    Whole(fn(&Snapshot, &mut Samples<'_>)),
+    Whole(fn(&Snapshot, Timestamp, &mut Samples<'_>)),
 }
 
 pub static FAMILIES: &[Family] = &[
@@ -46,32 +48,32 @@ pub static FAMILIES: &[Family] = &[
     Family {
         name: "aws_iam_user_violation_since_timestamp_seconds",
         help: "When the user's violation of the rule began, by AWS's own dates.",
-        samples: Write::Account(violation_since),
+        samples: Write::Users(violation_since),
     },
     Family {
         name: "aws_iam_user_active_access_keys",
         help: "Active access keys of the IAM user.",
-        samples: Write::Account(user_active_access_keys),
+        samples: Write::Users(user_active_access_keys),
     },
     Family {
         name: "aws_iam_access_key_active",
         help: "Whether the access key is active (1) or inactive (0).",
-        samples: Write::Account(key_active),
+        samples: Write::Users(key_active),
     },
     Family {
         name: "aws_iam_access_key_created_timestamp_seconds",
         help: "When the access key was created.",
-        samples: Write::Account(key_created),
+        samples: Write::Users(key_created),
     },
     Family {
         name: "aws_iam_access_key_last_used_timestamp_seconds",
         help: "When the access key was last used; absent when it never was or when that is not known.",
-        samples: Write::Account(key_last_used),
+        samples: Write::Users(key_last_used),
     },
     Family {
         name: "aws_iam_user_info",
         help: "The IAM user's path and allow-listed tags.",
-        samples: Write::Account(user_info),
+        samples: Write::Users(user_info),
     },
     Family {
         name: "aws_iam_exemptions",
@@ -85,121 +87,124 @@ pub static FAMILIES: &[Family] = &[
     },
 ];
 
-fn account_info(facts: &AccountFacts, _: &Options, out: &mut Samples<'_>) {
-    let account = &facts.inventory.account;
+fn account_info(state: &AccountState, _: &Options, out: &mut Samples<'_>) {
+    let account = &state.account;
     out.add(
         &Labels::new(&[
-            ("account_id", &account.id),
+            ("account_id", account.id.as_str()),
             ("account_name", &account.name),
-            ("collector", facts.inventory.collector.as_str()),
-            ("partition", &account.partition),
+            ("collector", state.collector().map_or("", |c| c.as_str())),
+            ("partition", account.partition.as_str()),
         ]),
         1,
     );
 }
 
-fn users(facts: &AccountFacts, _: &Options, out: &mut Samples<'_>) {
+fn users(state: &AccountState, _: &Options, out: &mut Samples<'_>) {
+    let totals = state.totals();
     for status in Status::ALL {
-        let labels = Labels::new(&[("account_id", &facts.inventory.account.id), ("status", status.as_str())]);
-        out.add(&labels, number(facts.evaluation.count(status)));
+        let labels = Labels::new(&[("account_id", state.account.id.as_str()), ("status", status.as_str())]);
+        out.add(&labels, number(totals.users(status)));
     }
 }
 
-fn access_keys(facts: &AccountFacts, _: &Options, out: &mut Samples<'_>) {
+fn access_keys(state: &AccountState, _: &Options, out: &mut Samples<'_>) {
+    let totals = state.totals();
     for status in [KeyStatus::Active, KeyStatus::Inactive] {
-        let keys = facts.inventory.users.iter().filter_map(|u| u.keys.as_known()).flatten();
-        let count = keys.filter(|k| k.status == status).count();
-        let labels = Labels::new(&[("account_id", &facts.inventory.account.id), ("status", status.as_str())]);
-        out.add(&labels, number(count as u64));
+        let labels = Labels::new(&[("account_id", state.account.id.as_str()), ("status", status.as_str())]);
+        out.add(&labels, number(totals.access_keys(status)));
     }
 }
 
-fn root_active_access_keys(facts: &AccountFacts, _: &Options, out: &mut Samples<'_>) {
-    if let Some(keys) = facts.inventory.root_active_keys {
-        out.add(&Labels::new(&[("account_id", &facts.inventory.account.id)]), keys.into());
+fn root_active_access_keys(state: &AccountState, _: &Options, out: &mut Samples<'_>) {
+    if let Some(keys) = state.root.active_keys() {
+        out.add(&Labels::new(&[("account_id", state.account.id.as_str())]), keys.into());
     }
 }
 
-fn violations(facts: &AccountFacts, _: &Options, out: &mut Samples<'_>) {
-    for total in &facts.evaluation.totals {
+fn violations(state: &AccountState, _: &Options, out: &mut Samples<'_>) {
+    for total in state.rule_totals(&state.totals()) {
         if let Some(violations) = total.violations {
-            let labels = Labels::new(&[("account_id", &facts.inventory.account.id), ("rule", total.rule.name)]);
+            let labels = Labels::new(&[("account_id", state.account.id.as_str()), ("rule", total.rule.name())]);
             out.add(&labels, number(violations));
         }
     }
 }
 
-fn violation_since(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
+fn violation_since(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
     if options.users == Users::None {
         return;
     }
-    for finding in facts.evaluation.violations() {
-        if let Some(user) = finding.user {
+    for entry in users {
+        let findings = entry.verdict().map_or(&[][..], |v| &v.findings);
+        for finding in findings.iter().filter(|f| f.state == FindingState::Violation) {
             let labels = Labels::new(&[
-                ("account_id", &facts.inventory.account.id),
+                ("account_id", state.account.id.as_str()),
                 ("rule", finding.rule.name),
-                ("user_name", &facts.inventory.users[user].name),
+                ("user_name", entry.user.name.as_str()),
             ]);
-            out.add(&labels, finding.since.as_second());
+            out.add(&labels, finding.since().as_second());
         }
     }
 }
 
-fn user_active_access_keys(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
-    let mut labels = Labels::new(&[("account_id", &facts.inventory.account.id)]);
+fn user_active_access_keys(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
+    let mut labels = Labels::new(&[("account_id", state.account.id.as_str())]);
     let len = labels.len();
-    for user in selected(facts, options) {
-        if let Some(keys) = user.keys.as_known() {
+    for entry in selected(users, options) {
+        if let Some(keys) = entry.keys() {
             labels.truncate(len);
-            labels.push("user_name", &user.name);
+            labels.push("user_name", entry.user.name.as_str());
             out.add(&labels, number(count_active(keys) as u64));
         }
     }
 }
 
-fn key_active(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
-    of_keys(facts, options, out, |key| Some(i64::from(key.is_active())));
+fn key_active(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
+    of_keys(state, users, options, out, |key| Some(i64::from(key.is_active())));
 }
 
-fn key_created(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
-    of_keys(facts, options, out, |key| key.created.map(jiff::Timestamp::as_second));
+fn key_created(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
+    of_keys(state, users, options, out, |key| key.created().map(Timestamp::as_second));
 }
 
-fn key_last_used(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
-    of_keys(facts, options, out, |key| match key.last_used {
+fn key_last_used(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
+    of_keys(state, users, options, out, |key| match key.last_used() {
         LastUsed::At(at) => Some(at.as_second()),
         LastUsed::Never | LastUsed::Unknown => None,
     });
 }
 
-fn user_info(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>) {
+fn user_info(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
     if !options.user_info {
         return;
     }
-    for user in selected(facts, options) {
-        let mut labels = Labels::new(&[("account_id", &facts.inventory.account.id), ("path", &user.path)]);
+    for entry in selected(users, options) {
+        let user = &entry.user;
+        let mut labels = Labels::new(&[("account_id", state.account.id.as_str()), ("path", &user.path)]);
         for name in &options.tags {
-            if let Some(tag) = user.tags.iter().find(|t| t.key == *name && !t.names_an_access_key()) {
+            if let Some(tag) = user.tags().iter().find(|t| *t.key == **name) {
                 labels.push(&tag_label(name), &tag.value);
             }
         }
-        labels.push("user_name", &user.name);
+        labels.push("user_name", user.name.as_str());
         out.add(&labels, 1);
     }
 }
 
-fn exemptions(snapshot: &Snapshot, out: &mut Samples<'_>) {
+fn exemptions(snapshot: &Snapshot, now: Timestamp, out: &mut Samples<'_>) {
+    let states = snapshot.exemption_states(now);
     for state in ExemptionState::ALL {
-        let count = snapshot.exemptions.iter().filter(|s| **s == state).count();
+        let count = states.iter().filter(|s| **s == state).count();
         out.add(&Labels::new(&[("state", state.as_str())]), number(count as u64));
     }
 }
 
-fn exemption_expires(snapshot: &Snapshot, out: &mut Samples<'_>) {
-    for exemption in &snapshot.policy.exemptions {
+fn exemption_expires(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
+    for exemption in snapshot.policy.exemptions.iter() {
         let labels = Labels::new(&[
-            ("account", exemption.account.as_deref().unwrap_or_default()),
-            ("rule", exemption.rule.map_or("", |r| r.name)),
+            ("account", exemption.account.as_ref().map_or("", |id| id.as_str())),
+            ("rule", exemption.rule.map_or("", |r| r.name())),
             ("user", &exemption.user),
         ]);
         out.add(&labels, exemption.expires.as_second());
@@ -207,40 +212,34 @@ fn exemption_expires(snapshot: &Snapshot, out: &mut Samples<'_>) {
 }
 
 /// The users that have series of their own.
-fn selected<'a>(facts: &'a AccountFacts, options: &Options) -> impl Iterator<Item = &'a User> {
+fn selected<'a>(users: &'a [Entry], options: &Options) -> impl Iterator<Item = &'a Entry> {
     let which = options.users;
-    let mut violating = vec![false; if which == Users::Violating { facts.inventory.users.len() } else { 0 }];
-    if which == Users::Violating {
-        for finding in facts.evaluation.findings.iter().filter(|f| f.state == FindingState::Violation) {
-            if let Some(user) = finding.user {
-                violating[user] = true;
-            }
-        }
-    }
-    facts.inventory.users.iter().enumerate().filter_map(move |(i, user)| {
-        let wanted = match which {
-            Users::All => true,
-            Users::Keyed => user.keys.as_known().is_none_or(|keys| !keys.is_empty()),
-            Users::Violating => violating[i],
-            Users::None => false,
-        };
-        wanted.then_some(user)
+    users.iter().filter(move |entry| match which {
+        Users::All => true,
+        Users::Keyed => entry.keys().is_none_or(|keys| !keys.is_empty()),
+        Users::Violating => entry.verdict().is_some_and(|v| v.has_violation()),
+        Users::None => false,
     })
 }
 
-fn of_keys(facts: &AccountFacts, options: &Options, out: &mut Samples<'_>, value: impl Fn(&AccessKey) -> Option<i64>) {
-    let account = &facts.inventory.account.id;
+fn of_keys(
+    state: &AccountState,
+    users: &[Entry],
+    options: &Options,
+    out: &mut Samples<'_>,
+    value: impl Fn(&AccessKey) -> Option<i64>,
+) {
     let mut labels = Labels::default();
-    for user in selected(facts, options) {
-        for (number, key) in user.keys.as_known().unwrap_or_default().iter().enumerate() {
+    for entry in selected(users, options) {
+        for (number, key) in entry.keys().unwrap_or_default().iter().enumerate() {
             let Some(value) = value(key) else { continue };
             labels.truncate(0);
             if options.access_key_id {
-                labels.push("access_key_id", key.id.as_deref().unwrap_or_default());
+                labels.push("access_key_id", key.id.as_ref().map_or("", AccessKeyId::as_str));
             }
-            labels.push("account_id", account);
+            labels.push("account_id", state.account.id.as_str());
             labels.push("key", itoa::Buffer::new().format(number + 1));
-            labels.push("user_name", &user.name);
+            labels.push("user_name", entry.user.name.as_str());
             out.add(&labels, value);
         }
     }

@@ -1,33 +1,28 @@
-//! The page that a scrape gets, in pieces: plain, and as parts of one gzip member.
+//! The page that a scrape returns, in segments: plain, and as parts of one gzip member.
 
-use super::Options;
-use super::families::{FAMILIES, Family, Write};
-use super::family::{Samples, header};
-use crate::state::{AccountFacts, Snapshot};
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A stretch of the page. The compressed form ends at a byte boundary and refers to nothing before itself, so that
-/// pieces can be put together in any order.
+/// A part of the page. The compressed form ends at a byte boundary and refers to nothing before itself, so that
+/// segments can be joined in any order.
 #[derive(Debug, Clone)]
-pub struct Piece {
+pub struct Segment {
     plain: Bytes,
     deflated: Bytes,
     crc: crc32fast::Hasher,
 }
 
-impl Piece {
+impl Segment {
     pub fn plain(&self) -> &[u8] {
         &self.plain
     }
 }
 
-/// The facts of a snapshot, encoded.
+/// An encoded snapshot.
 #[derive(Debug, Default, Clone)]
 pub struct Page {
-    pieces: Vec<Arc<Piece>>,
+    segments: Vec<Arc<Segment>>,
     plain_len: usize,
     deflated_len: usize,
     crc: crc32fast::Hasher,
@@ -41,41 +36,41 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 const LONGEST_STORED_BLOCK: usize = 0xffff;
 
 impl Page {
-    fn new(pieces: Vec<Arc<Piece>>) -> Self {
+    pub(super) fn new(segments: Vec<Arc<Segment>>) -> Self {
         let mut page = Page::default();
-        for piece in pieces {
-            page.push(piece);
+        for segment in segments {
+            page.push(segment);
         }
         page
     }
 
-    fn push(&mut self, piece: Arc<Piece>) {
-        self.plain_len += piece.plain.len();
-        self.deflated_len += piece.deflated.len();
-        self.crc.combine(&piece.crc);
-        self.pieces.push(piece);
+    fn push(&mut self, segment: Arc<Segment>) {
+        self.plain_len += segment.plain.len();
+        self.deflated_len += segment.deflated.len();
+        self.crc.combine(&segment.crc);
+        self.segments.push(segment);
     }
 
-    /// The page with another piece at its end.
+    /// The page with another segment at its end.
     #[must_use]
-    pub fn followed_by(&self, piece: Arc<Piece>) -> Self {
+    pub fn followed_by(&self, segment: Arc<Segment>) -> Self {
         let mut page = self.clone();
-        page.push(piece);
+        page.push(segment);
         page
     }
 
-    /// Size of the pieces: plain, compressed.
+    /// Size of the segments: plain, compressed.
     pub fn sizes(&self) -> (usize, usize) {
         (self.plain_len, self.deflated_len)
     }
 
     /// The page as plain text, `tail` at its end.
     pub fn plain(&self, tail: Vec<u8>) -> Vec<Bytes> {
-        self.pieces.iter().map(|p| p.plain.clone()).chain([tail.into()]).collect()
+        self.segments.iter().map(|p| p.plain.clone()).chain([tail.into()]).collect()
     }
 
     /// The page as one gzip member, `tail` at its end. The tail is new in every scrape and short: compressing it would
-    /// take longer than all the rest.
+    /// take longer than everything else.
     pub fn gzip(&self, tail: &[u8]) -> Vec<Bytes> {
         let mut crc = self.crc.clone();
         crc.combine(&crc_of(tail));
@@ -90,8 +85,8 @@ impl Page {
         end.extend_from_slice(&crc.finalize().to_le_bytes());
         // RFC 1952 wants the length modulo 2^32.
         end.extend_from_slice(&((self.plain_len + tail.len()) as u32).to_le_bytes());
-        let pieces = self.pieces.iter().map(|p| p.deflated.clone());
-        [Bytes::from_static(&GZIP_HEADER)].into_iter().chain(pieces).chain([end.into()]).collect()
+        let segments = self.segments.iter().map(|p| p.deflated.clone());
+        [Bytes::from_static(&GZIP_HEADER)].into_iter().chain(segments).chain([end.into()]).collect()
     }
 }
 
@@ -101,8 +96,7 @@ fn crc_of(bytes: &[u8]) -> crc32fast::Hasher {
     crc
 }
 
-/// Makes pieces, all with the same memory: a third of a megabyte, asked for and given back for each of them, would leave
-/// holes in the heap.
+/// Makes segments, all with the same memory: allocating a third of a megabyte for each of them would fragment the heap.
 pub struct Compressor(Compress);
 
 impl Compressor {
@@ -110,8 +104,8 @@ impl Compressor {
         Compressor(Compress::new(Compression::new(5), false))
     }
 
-    pub fn piece(&mut self, plain: Vec<u8>) -> Piece {
-        Piece { deflated: self.deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
+    pub fn segment(&mut self, plain: Vec<u8>) -> Segment {
+        Segment { deflated: self.deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
     }
 
     /// Raw deflate up to a full flush: byte-aligned, and with no reference backwards.
@@ -120,7 +114,7 @@ impl Compressor {
         compress.reset();
         let mut out = Vec::with_capacity(plain.len() / 8 + 64);
         loop {
-            let consumed = usize::try_from(compress.total_in()).expect("a piece is in memory");
+            let consumed = usize::try_from(compress.total_in()).expect("a segment is in memory");
             compress
                 .compress_vec(&plain[consumed..], &mut out, FlushCompress::Full)
                 .expect("compressing memory to memory does not fail");
@@ -137,72 +131,6 @@ impl Default for Compressor {
     fn default() -> Self {
         Compressor::new()
     }
-}
-
-/// Encodes snapshots, keeping pieces whose facts have not changed.
-pub struct Encoder {
-    options: Options,
-    compressor: Compressor,
-    headers: Vec<Arc<Piece>>,
-    /// By account: the facts that were encoded, and a piece per family of accounts.
-    accounts: HashMap<String, (Arc<AccountFacts>, Vec<Arc<Piece>>)>,
-}
-
-impl Encoder {
-    pub fn new(options: Options) -> Self {
-        let mut compressor = Compressor::new();
-        let headers = FAMILIES.iter().map(|f| Arc::new(compressor.piece(header(f.name, f.help)))).collect();
-        Encoder { options, compressor, headers, accounts: HashMap::new() }
-    }
-
-    /// The page of a snapshot. Families without a sample are left out.
-    pub fn encode(&mut self, snapshot: &Snapshot) -> Page {
-        self.accounts.retain(|id, _| snapshot.accounts.contains_key(id));
-        for (id, facts) in &snapshot.accounts {
-            if self.accounts.get(id).is_none_or(|(old, _)| !Arc::ptr_eq(old, facts)) {
-                let texts = account_texts(facts, &self.options);
-                let pieces = texts.map(|text| Arc::new(self.compressor.piece(text))).collect();
-                self.accounts.insert(id.clone(), (Arc::clone(facts), pieces));
-            }
-        }
-        let mut pieces = Vec::new();
-        for (index, family) in FAMILIES.iter().enumerate() {
-            let first = pieces.len();
-            pieces.push(Arc::clone(&self.headers[index]));
-            match family.samples {
-                Write::Account(_) => pieces.extend(
-                    snapshot
-                        .accounts
-                        .keys()
-                        .map(|id| Arc::clone(&self.accounts[id].1[index]))
-                        .filter(|p| !p.plain.is_empty()),
-                ),
-                Write::Whole(_) if snapshot.accounts.is_empty() => {}
-                Write::Whole(write) => {
-                    let mut text = Vec::new();
-                    write(snapshot, &mut Samples::new(&mut text, family.name));
-                    if !text.is_empty() {
-                        pieces.push(Arc::new(self.compressor.piece(text)));
-                    }
-                }
-            }
-            if pieces.len() == first + 1 {
-                pieces.pop();
-            }
-        }
-        Page::new(pieces)
-    }
-}
-
-/// One text per family; empty for families of the whole.
-pub fn account_texts<'a>(facts: &'a AccountFacts, options: &'a Options) -> impl Iterator<Item = Vec<u8>> + 'a {
-    FAMILIES.iter().map(|family: &Family| {
-        let mut text = Vec::new();
-        if let Write::Account(write) = family.samples {
-            write(facts, options, &mut Samples::new(&mut text, family.name));
-        }
-        text
-    })
 }
 
 #[cfg(test)]
@@ -223,8 +151,8 @@ mod tests {
             // Longer than a stored block can be, now and then.
             let tail = tail.repeat(repeats);
             let mut compressor = Compressor::new();
-            let mut piece = |text: &Vec<u8>| Arc::new(compressor.piece(text.clone()));
-            let page = Page::new(texts.iter().map(&mut piece).collect()).followed_by(piece(&own));
+            let mut segment = |text: &Vec<u8>| Arc::new(compressor.segment(text.clone()));
+            let page = Page::new(texts.iter().map(&mut segment).collect()).followed_by(segment(&own));
             let plain: Vec<u8> = page.plain(tail.clone()).concat();
             prop_assert_eq!(&plain, &[texts.concat(), own, tail.clone()].concat());
             let gzip: Vec<u8> = page.gzip(&tail).concat();

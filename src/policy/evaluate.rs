@@ -1,22 +1,25 @@
-//! Applies the rules to one account's facts at one moment.
+//! Applies the rules to one user, or to the root user, at one point in time.
 
-use super::{Advice, Exemption, Judgement, Policy, RULES, Rule, Subject};
-use crate::model::{Account, Inventory, Timestamp, User};
+use super::{
+    Exemption, Outcome, Policy, ROOT_RULES, RULES, RootKeysAt, RootRule, Rule, USER_RULES, UserKeys, UserRule,
+};
+use crate::model::{Account, CompactTimestamp, Keys, Timestamp, User};
 
-/// The status of a user: the worst that any rule says.
+/// The status of a user: the worst of all rules, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     Compliant,
-    /// In breach, but exempt.
+    /// A rule is violated; the user is exempt.
     Exempt,
-    /// In breach, inside the grace period.
+    /// A rule is violated, inside the grace period.
     Rotating,
     Violation,
-    /// The keys could not be read.
+    /// The keys are not fully known.
     Unknown,
 }
 
 impl Status {
+    /// In the order in which they are displayed.
     pub const ALL: [Status; 5] =
         [Status::Compliant, Status::Rotating, Status::Violation, Status::Exempt, Status::Unknown];
 
@@ -31,17 +34,17 @@ impl Status {
     }
 }
 
-/// How a breach counts.
+/// How a violated rule counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingState {
     Violation,
     /// Tolerated until then.
     Rotating {
-        until: Timestamp,
+        until: CompactTimestamp,
     },
     /// By the exemption with that index in the policy.
     Exempt {
-        exemption: usize,
+        exemption: u32,
     },
 }
 
@@ -53,190 +56,200 @@ impl FindingState {
             FindingState::Exempt { .. } => Status::Exempt,
         }
     }
+
+    /// Why an exempt finding is exempt.
+    pub fn exemption(self, policy: &Policy) -> Option<&Exemption> {
+        match self {
+            FindingState::Exempt { exemption } => policy.exemptions.get(exemption as usize),
+            FindingState::Violation | FindingState::Rotating { .. } => None,
+        }
+    }
 }
 
-/// A breach of a rule.
+/// A rule that a user violates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// Index into `Inventory::users`; `None` is root.
-    pub user: Option<usize>,
-    pub rule: &'static Rule,
+    pub rule: &'static UserRule,
+    since: CompactTimestamp,
+    pub state: FindingState,
+}
+
+impl Finding {
+    pub fn since(&self) -> Timestamp {
+        self.since.get()
+    }
+}
+
+/// A rule that the root user violates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RootFinding {
+    pub rule: &'static RootRule,
     pub since: Timestamp,
     pub state: FindingState,
-    pub advice: Advice,
-    /// Found on last known keys: the user could not be read this time.
-    pub last_known: bool,
 }
 
-/// How many subjects violate a rule.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RuleTotal {
-    pub rule: &'static Rule,
-    /// `None` when nobody is known to violate the rule and the facts do not suffice to judge everybody: no number
-    /// rather than a reassuring one.
-    pub violations: Option<u64>,
+/// A set of rules, one bit for each entry of [`RULES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuleSet(u32);
+
+impl RuleSet {
+    fn insert(&mut self, rule: Rule) {
+        self.0 |= RULES.iter().position(|r| *r == rule).map_or(0, |index| 1 << index);
+    }
+
+    /// Whether the set has the rule with this index in [`RULES`].
+    pub fn contains(self, index: usize) -> bool {
+        self.0 & (1 << index) != 0
+    }
 }
 
-/// The verdicts on one account.
+/// The result of applying all enabled rules to one user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// In the order of the rules.
+    pub findings: Box<[Finding]>,
+    next_change: Option<CompactTimestamp>,
+    /// Rules whose result the data do not determine.
+    pub undetermined: RuleSet,
+    pub status: Status,
+}
+
+impl Verdict {
+    /// Whether a rule is violated, neither tolerated nor exempt. The status of an unknown user does not tell.
+    pub fn has_violation(&self) -> bool {
+        self.findings.iter().any(|f| f.state == FindingState::Violation)
+    }
+
+    /// The earliest time at which the verdict can change without a new observation.
+    pub fn next_change(&self) -> Option<Timestamp> {
+        self.next_change.map(CompactTimestamp::get)
+    }
+}
+
+/// The result of applying all enabled rules to the root user.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Evaluation {
-    /// One per user of the inventory, in its order.
-    pub statuses: Vec<Status>,
-    /// Ordered by user, root last, then by rule.
-    pub findings: Vec<Finding>,
-    /// Enabled rules, in the order of [`RULES`].
-    pub totals: Vec<RuleTotal>,
-    /// One per exemption of the policy: whether it matches anybody here, in breach or not.
-    pub exemptions_used: Vec<bool>,
-    /// The earliest moment at which this answer can change without new facts.
+pub struct RootVerdict {
+    pub findings: Vec<RootFinding>,
     pub next_change: Option<Timestamp>,
+    pub undetermined: RuleSet,
 }
 
-impl Evaluation {
-    pub fn count(&self, status: Status) -> u64 {
-        self.statuses.iter().filter(|s| **s == status).count() as u64
-    }
-
-    pub fn violations(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|f| f.state == FindingState::Violation)
-    }
-}
-
-/// Judges every user, and root, by every enabled rule.
-pub fn evaluate(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Evaluation {
-    let mut pass = Pass::new(inventory, policy, now);
-    for (index, user) in inventory.users.iter().enumerate() {
-        pass.user(index, user);
-    }
-    pass.root();
-    pass.finish()
-}
-
-struct Pass<'a> {
-    inventory: &'a Inventory,
-    policy: &'a Policy,
-    now: Timestamp,
-    out: Evaluation,
-    /// Per entry of `out.totals`: somebody's verdict is missing.
-    undetermined: Vec<bool>,
-}
-
-impl<'a> Pass<'a> {
-    fn new(inventory: &'a Inventory, policy: &'a Policy, now: Timestamp) -> Self {
-        let totals: Vec<RuleTotal> = RULES
-            .iter()
-            .filter(|r| (r.enabled)(&policy.rules))
-            .map(|rule| RuleTotal { rule, violations: Some(0) })
-            .collect();
-        let undetermined = vec![false; totals.len()];
-        let out = Evaluation {
-            statuses: Vec::with_capacity(inventory.users.len()),
-            totals,
-            exemptions_used: vec![false; policy.exemptions.len()],
-            ..Default::default()
+/// Applies all enabled rules to one user. `exemptions` are the indices of those that match the user, as
+/// [`Exemptions::matching`](super::Exemptions::matching) returns them.
+///
+/// A user whose keys could not be read is evaluated by its last known keys: a failed read ends no finding.
+pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Timestamp) -> Verdict {
+    let keys = user.keys();
+    let mut status = if matches!(keys, Keys::Known(_)) { Status::Compliant } else { Status::Unknown };
+    let mut undetermined = RuleSet::default();
+    let mut next = NextChange(None);
+    let mut findings = Vec::new();
+    let subject = subject(user);
+    let rules = USER_RULES.iter().filter(|r| keys.latest().is_some() && (r.enabled)(&policy.rules));
+    for rule in rules {
+        let (since, grace_ends) = match (rule.evaluate)(&policy.rules, &subject, now) {
+            Outcome::Compliant { until } => {
+                next.at(until);
+                if matches!(keys, Keys::Partial(_)) {
+                    undetermined.insert(Rule::User(rule));
+                }
+                continue;
+            }
+            Outcome::Undetermined { until } => {
+                next.at(until);
+                undetermined.insert(Rule::User(rule));
+                continue;
+            }
+            Outcome::Violated { since, grace_ends } => (since, grace_ends),
         };
-        Pass { inventory, policy, now, out, undetermined }
-    }
-
-    fn user(&mut self, index: usize, user: &User) {
-        let unread = user.keys.as_known().is_none();
-        let mut status = if unread { Status::Unknown } else { Status::Compliant };
-        if let Some(keys) = user.keys.latest() {
-            let undated = user.created.unwrap_or(user.observed_at);
-            let worst = self.judge(Some(index), &user.name, &user.arn, &Subject::User { keys, undated }, unread);
-            status = status.max(worst);
+        let state = finding_state(policy, exemptions, &Rule::User(rule), grace_ends, now, &mut next);
+        // More keys than the limit are a violation, however many more there are.
+        if rule.counts_keys && matches!(keys, Keys::Partial(_)) {
+            status = Status::Compliant;
         }
-        self.out.statuses.push(status);
+        findings.push(Finding { rule, since: CompactTimestamp::new(since), state });
     }
-
-    fn root(&mut self) {
-        let arn = root_arn(&self.inventory.account);
-        let subject = Subject::Root { active_keys: self.inventory.root_active_keys, facts_at: self.inventory.facts_at };
-        self.judge(None, ROOT, &arn, &subject, false);
+    status = findings.iter().map(|f| f.state.status()).fold(status, Status::max);
+    Verdict {
+        findings: findings.into_boxed_slice(),
+        next_change: next.0.map(CompactTimestamp::new),
+        undetermined,
+        status,
     }
+}
 
-    fn judge(&mut self, user: Option<usize>, name: &str, arn: &str, subject: &Subject<'_>, last_known: bool) -> Status {
-        let mut worst = Status::Compliant;
-        for i in 0..self.out.totals.len() {
-            let rule = self.out.totals[i].rule;
-            match (rule.judge)(&self.policy.rules, subject, self.now) {
-                Judgement::NotApplicable => {}
-                Judgement::Compliant { until } => self.changes_at(until),
-                Judgement::Undetermined { until } => {
-                    self.undetermined[i] = true;
-                    self.changes_at(until);
-                }
-                Judgement::Breach { since, grace_ends } => {
-                    let state = self.state(name, arn, rule, grace_ends);
-                    if state == FindingState::Violation {
-                        self.out.totals[i].violations = self.out.totals[i].violations.map(|n| n + 1);
-                    }
-                    worst = worst.max(state.status());
-                    let advice = (rule.advise)(&self.policy.rules, subject, self.now);
-                    self.out.findings.push(Finding { user, rule, since, state, advice, last_known });
-                }
+/// Applies all enabled rules to the root user.
+pub fn evaluate_root(account: &Account, root: &RootKeysAt, policy: &Policy, now: Timestamp) -> RootVerdict {
+    let mut verdict = RootVerdict::default();
+    let mut next = NextChange(None);
+    let exemptions = policy.exemptions.matching(account, ROOT, &account.root_arn());
+    for rule in ROOT_RULES.iter().filter(|r| !policy.without_root && (r.enabled)(&policy.rules)) {
+        match (rule.evaluate)(&policy.rules, root, now) {
+            Outcome::Compliant { until } => next.at(until),
+            Outcome::Undetermined { until } => {
+                next.at(until);
+                verdict.undetermined.insert(Rule::Root(rule));
+            }
+            Outcome::Violated { since, grace_ends } => {
+                let state = finding_state(policy, &exemptions, &Rule::Root(rule), grace_ends, now, &mut next);
+                verdict.findings.push(RootFinding { rule, since, state });
             }
         }
-        worst
     }
+    verdict.next_change = next.0;
+    verdict
+}
 
-    /// An exemption counts before a grace period: whoever is exempt is not about to be in violation.
-    fn state(&mut self, name: &str, arn: &str, rule: &Rule, grace_ends: Option<Timestamp>) -> FindingState {
-        let mut exempted_by = None;
-        for (index, exemption) in self.policy.exemptions.iter().enumerate() {
-            if !exemption.expired(self.now) && exemption.covers(&self.inventory.account, name, arn, rule) {
-                self.out.exemptions_used[index] = true;
-                exempted_by.get_or_insert(index);
-            }
-        }
-        if let Some(exemption) = exempted_by {
-            return FindingState::Exempt { exemption };
-        }
-        match grace_ends {
-            Some(until) => {
-                self.changes_at(Some(until));
-                FindingState::Rotating { until }
-            }
-            None => FindingState::Violation,
-        }
+/// An exemption takes precedence over a grace period: an exempt user does not become a violation when it ends.
+fn finding_state(
+    policy: &Policy,
+    exemptions: &[usize],
+    rule: &Rule,
+    grace_ends: Option<Timestamp>,
+    now: Timestamp,
+    next: &mut NextChange,
+) -> FindingState {
+    let in_force = |index: &&usize| {
+        policy.exemptions.get(**index).is_some_and(|exemption| !exemption.expired(now) && exemption.covers(rule))
+    };
+    if let Some(&index) = exemptions.iter().find(in_force) {
+        next.at(Some(policy.exemptions[index].expires));
+        return FindingState::Exempt { exemption: u32::try_from(index).unwrap_or(u32::MAX) };
     }
+    match grace_ends {
+        Some(until) => {
+            next.at(Some(until));
+            FindingState::Rotating { until: CompactTimestamp::new(until) }
+        }
+        None => FindingState::Violation,
+    }
+}
 
-    fn changes_at(&mut self, at: Option<Timestamp>) {
+fn subject(user: &User) -> UserKeys<'_> {
+    UserKeys {
+        keys: user.keys().latest().unwrap_or_default(),
+        undated: user.created().unwrap_or_else(|| user.observed_at()),
+    }
+}
+
+struct NextChange(Option<Timestamp>);
+
+impl NextChange {
+    fn at(&mut self, at: Option<Timestamp>) {
         if let Some(at) = at {
-            self.out.next_change = Some(self.out.next_change.map_or(at, |next| next.min(at)));
+            self.0 = Some(self.0.map_or(at, |next| next.min(at)));
         }
-    }
-
-    /// Whether an exemption speaks of a user, or of root, whom no rule finds in breach at the moment.
-    fn matches_anybody(&self, exemption: &Exemption) -> bool {
-        let account = &self.inventory.account;
-        exemption.matches(account, ROOT, &root_arn(account))
-            || self.inventory.users.iter().any(|u| exemption.matches(account, &u.name, &u.arn))
-    }
-
-    fn finish(mut self) -> Evaluation {
-        for (index, exemption) in self.policy.exemptions.iter().enumerate() {
-            self.out.exemptions_used[index] |= self.matches_anybody(exemption);
-        }
-        let ends: Vec<Timestamp> =
-            self.policy.exemptions.iter().filter(|e| !e.expired(self.now)).map(|e| e.expires).collect();
-        for end in ends {
-            self.changes_at(Some(end));
-        }
-        for (total, undetermined) in self.out.totals.iter_mut().zip(&self.undetermined) {
-            if *undetermined && total.violations == Some(0) {
-                total.violations = None;
-            }
-        }
-        self.out
     }
 }
 
-fn root_arn(account: &Account) -> String {
-    format!("arn:{}:iam::{}:root", account.partition, account.id)
+impl Finding {
+    /// What ends the violation; computed when displayed, because it depends on the time.
+    pub fn advice(&self, user: &User, policy: &Policy, now: Timestamp) -> super::Advice {
+        (self.rule.advise)(&policy.rules, &subject(user), now)
+    }
 }
 
-/// Root's name in credential reports; no IAM user can have it.
+/// The root user's name in credential reports; no IAM user can have it.
 pub const ROOT: &str = "<root_account>";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Exemptions: who may break which rule, why, and until when.
+//! Exemptions: which users may violate which rule, why, and until when.
 
 use super::Rule;
-use crate::model::{Account, Timestamp};
+use crate::model::{Account, AccountId, Timestamp};
 use wildmatch::WildMatch;
 
 mod matcher;
@@ -13,9 +13,9 @@ pub use matcher::Exemptions;
 pub struct Exemption {
     /// User name or ARN, with `*` and `?`; compared without regard to case, as IAM's names are.
     pub user: String,
-    /// The twelve digits; every account when absent.
-    pub account: Option<String>,
-    /// Every rule when absent.
+    /// All accounts when absent.
+    pub account: Option<AccountId>,
+    /// All rules when absent.
     pub rule: Option<&'static Rule>,
     pub reason: String,
     /// The first moment at which it no longer holds.
@@ -23,14 +23,14 @@ pub struct Exemption {
     pattern: WildMatch,
 }
 
-/// What became of an exemption in an evaluation.
+/// The state of an exemption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExemptionState {
-    /// It holds, and there is somebody whom it speaks of.
+    /// In force, and it matches a user.
     Used,
-    /// Its time is over: it exempts nobody.
+    /// No longer in force.
     Expired,
-    /// It holds, but there is nobody whom it speaks of.
+    /// In force, but it matches no user.
     Unmatched,
 }
 
@@ -49,7 +49,7 @@ impl ExemptionState {
 impl Exemption {
     pub fn new(
         user: String,
-        account: Option<String>,
+        account: Option<AccountId>,
         rule: Option<&'static Rule>,
         reason: String,
         expires: Timestamp,
@@ -62,18 +62,18 @@ impl Exemption {
         self.expires <= now
     }
 
-    /// Whether it speaks of this user and rule, expired or not.
-    pub fn covers(&self, account: &Account, user_name: &str, user_arn: &str, rule: &Rule) -> bool {
-        self.rule.is_none_or(|r| r == rule) && self.matches(account, user_name, user_arn)
+    /// Whether it applies to this rule, expired or not.
+    pub fn covers(&self, rule: &Rule) -> bool {
+        self.rule.is_none_or(|r| r == rule)
     }
 
-    /// Whether it speaks of this user, whatever the rule.
+    /// Whether it matches this user, expired or not and for any rule.
     pub fn matches(&self, account: &Account, user_name: &str, user_arn: &str) -> bool {
-        self.account.as_deref().is_none_or(|id| id == account.id)
+        self.account.is_none_or(|id| id == account.id)
             && (self.pattern.matches(user_name) || self.pattern.matches(user_arn))
     }
 
-    /// Its state, given whether it speaks of anybody.
+    /// Its state, given whether it matches a user.
     pub fn state(&self, used: bool, now: Timestamp) -> ExemptionState {
         match (self.expired(now), used) {
             (true, _) => ExemptionState::Expired,

@@ -1,7 +1,7 @@
 //! Active keys are rotated: none is older than `max_age`.
 
-use super::{Judgement, Rule, RuleSettings, Subject, after, judge_each_active_key, remediation, settings};
-use crate::model::Timestamp;
+use super::rule::evaluate_each_active_key;
+use super::{Recheck, UserRule, after, remediation, settings};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -19,18 +19,16 @@ impl Default for Settings {
     }
 }
 
-pub static RULE: Rule = Rule {
+pub static RULE: UserRule = UserRule {
     name: "key_age",
     description: "No active access key is older than the limit.",
     enabled: |s| s.key_age.enabled,
-    judge,
-    advise: |s, subject, now| match subject {
-        Subject::User { keys, .. } => remediation::rotate_old(keys, s.key_age.max_age, now),
-        Subject::Root { .. } => remediation::Advice::default(),
+    evaluate: |s, user, now| {
+        evaluate_each_active_key(user.keys, now, |key| key.created().map(|c| after(c, s.key_age.max_age)))
     },
+    advise: |s, user, now| remediation::rotate_old(user.keys, s.key_age.max_age, now),
+    recheck: Recheck::InTurn,
+    counts_keys: false,
+    undetermined: "the creation date of a key is not known",
+    age_limit: |s| Some(s.key_age.max_age),
 };
-
-fn judge(settings: &RuleSettings, subject: &Subject<'_>, now: Timestamp) -> Judgement {
-    let Subject::User { keys, .. } = subject else { return Judgement::NotApplicable };
-    judge_each_active_key(keys, now, |key| key.created.map(|c| after(c, settings.key_age.max_age)))
-}

@@ -1,10 +1,14 @@
 //! The policy itself: at most `limit` active access keys a user (CIS AWS Foundations 1.13 / 1.12 / 2.12: one).
 
-use super::{Judgement, Rule, RuleSettings, Subject, after, remediation, settings};
+use super::{Outcome, Recheck, RuleSettings, UserKeys, UserRule, after, remediation, settings};
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+/// The difference between the local clock and AWS's clock up to which a key dated in the future is a new key. A date
+/// beyond it means a wrong clock, and must not grant a grace period.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,27 +27,28 @@ impl Default for Settings {
     }
 }
 
-pub static RULE: Rule = Rule {
+pub static RULE: UserRule = UserRule {
     name: "multiple_active_keys",
     description: "A user has at most one active access key.",
     enabled: |s| s.multiple_active_keys.enabled,
-    judge,
-    advise: |s, subject, now| match subject {
-        Subject::User { keys, .. } => {
-            remediation::keep_best(keys, s.multiple_active_keys.limit.get() as usize, s.key_age.max_age, now)
-        }
-        Subject::Root { .. } => remediation::Advice::default(),
+    evaluate,
+    advise: |s, user, now| {
+        remediation::keep_best(user.keys, s.multiple_active_keys.limit.get() as usize, s.age_limit(), now)
     },
+    recheck: Recheck::EveryCheck,
+    counts_keys: true,
+    undetermined: "not all keys of a user are known",
+    age_limit: |_| None,
 };
 
-/// The breach began when the key that broke the limit was created: AWS's own date, so it needs no memory.
-fn judge(settings: &RuleSettings, subject: &Subject<'_>, now: Timestamp) -> Judgement {
-    let Subject::User { keys, undated } = subject else { return Judgement::NotApplicable };
+/// The violation began when the key that exceeds the limit was created: AWS's own date, which survives a restart.
+fn evaluate(settings: &RuleSettings, user: &UserKeys<'_>, now: Timestamp) -> Outcome {
     let settings = &settings.multiple_active_keys;
-    let Some(breaking) = keys.iter().filter(|k| k.is_active()).nth(settings.limit.get() as usize) else {
-        return Judgement::Compliant { until: None };
+    let Some(exceeding) = user.keys.iter().filter(|k| k.is_active()).nth(settings.limit.get() as usize) else {
+        return Outcome::Compliant { until: None };
     };
-    let since = breaking.created.unwrap_or(*undated);
-    let grace_ends = after(since, settings.rotation_grace);
-    Judgement::Breach { since, grace_ends: (grace_ends > now).then_some(grace_ends) }
+    let created = exceeding.created().unwrap_or(user.undated);
+    let grace_ends = after(created, settings.rotation_grace);
+    let tolerated = !settings.rotation_grace.is_zero() && grace_ends > now && created <= after(now, CLOCK_TOLERANCE);
+    Outcome::Violated { since: created.min(now), grace_ends: tolerated.then_some(grace_ends) }
 }

@@ -1,4 +1,4 @@
-//! Which key to keep and which to deactivate. Advice for people; nothing here acts.
+//! Which key to keep and which to deactivate. Advice only: the exporter changes nothing.
 
 use super::after;
 use crate::model::{AccessKey, LastUsed, Timestamp};
@@ -9,19 +9,19 @@ use std::time::Duration;
 pub struct Advice {
     pub keep: Vec<usize>,
     pub deactivate: Vec<usize>,
-    /// Why, and what to see to first; one line.
+    /// Why, and what to do first; one line.
     pub reason: String,
 }
 
 /// Keeps the `limit` best active keys: younger than `max_age` if one is, then used most recently, then newest.
 pub(super) fn keep_best(keys: &[AccessKey], limit: usize, max_age: Duration, now: Timestamp) -> Advice {
-    let young = |k: &AccessKey| k.created.is_some_and(|c| after(c, max_age) > now);
+    let young = |k: &AccessKey| k.created().is_some_and(|c| after(c, max_age) > now);
     let mut active: Vec<(usize, &AccessKey)> = numbered_active(keys).collect();
-    active.sort_by_key(|(_, k)| std::cmp::Reverse((young(k), used(k), k.created)));
+    active.sort_by_key(|(_, k)| std::cmp::Reverse((young(k), used(k), k.created())));
     let (kept, rest) = active.split_at(limit.min(active.len()));
     let Some(&(_, best)) = kept.first() else { return Advice::default() };
 
-    let reason = match (best.last_used, rest.iter().map(|(_, k)| used(k)).max()) {
+    let reason = match (best.last_used(), rest.iter().map(|(_, k)| used(k)).max()) {
         (LastUsed::At(mine), Some(Some(other))) if other > mine => {
             "the kept key is within the age limit, but the other one was used more recently: move what uses it first"
         }
@@ -38,7 +38,7 @@ pub(super) fn keep_best(keys: &[AccessKey], limit: usize, max_age: Duration, now
 
 pub(super) fn rotate_old(keys: &[AccessKey], max_age: Duration, now: Timestamp) -> Advice {
     let (old, young): (Vec<_>, Vec<_>) =
-        numbered_active(keys).partition(|(_, k)| k.created.is_some_and(|c| after(c, max_age) <= now));
+        numbered_active(keys).partition(|(_, k)| k.created().is_some_and(|c| after(c, max_age) <= now));
     let reason = if young.is_empty() {
         "create a new key, move the application to it, then deactivate the old one"
     } else {
@@ -52,7 +52,8 @@ pub(super) fn deactivate_unused(keys: &[AccessKey], is_unused: impl Fn(&AccessKe
     Advice {
         keep: numbers(&in_use),
         deactivate: numbers(&unused),
-        reason: "nothing has used it for longer than the limit: deactivate it, delete it when nobody misses it".into(),
+        reason: "nothing has used it for longer than the limit: deactivate it, and delete it later if nothing breaks"
+            .into(),
     }
 }
 
@@ -67,7 +68,7 @@ fn numbers(keys: &[(usize, &AccessKey)]) -> Vec<usize> {
 }
 
 fn used(key: &AccessKey) -> Option<Timestamp> {
-    match key.last_used {
+    match key.last_used() {
         LastUsed::At(at) => Some(at),
         LastUsed::Never | LastUsed::Unknown => None,
     }

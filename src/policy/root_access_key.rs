@@ -1,6 +1,6 @@
 //! The root user has no active access key.
 
-use super::{Judgement, Rule, RuleSettings, Subject, remediation};
+use super::{Outcome, RootKeysAt, RootRule, RuleSettings};
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,23 +16,20 @@ impl Default for Settings {
     }
 }
 
-pub static RULE: Rule = Rule {
+pub static RULE: RootRule = RootRule {
     name: "root_access_key",
     description: "The root user has no active access key.",
     enabled: |s| s.root_access_key.enabled,
-    judge,
-    advise: |_, _, _| remediation::Advice {
-        reason: "sign in as root, move what uses the key to a role, then deactivate and delete the key".into(),
-        ..Default::default()
-    },
+    evaluate,
+    advice: "sign in as root, move what uses the key to a role, then deactivate and delete the key",
+    undetermined: "the root user's keys are not part of the data",
 };
 
-/// IAM's account summary tells that root has a key, not since when: the breach is dated by the facts.
-fn judge(_: &RuleSettings, subject: &Subject<'_>, _: Timestamp) -> Judgement {
-    match subject {
-        Subject::User { .. } => Judgement::NotApplicable,
-        Subject::Root { active_keys: None, .. } => Judgement::Undetermined { until: None },
-        Subject::Root { active_keys: Some(0), .. } => Judgement::Compliant { until: None },
-        Subject::Root { facts_at, .. } => Judgement::Breach { since: *facts_at, grace_ends: None },
+/// IAM's account summary says that root has a key, not since when: the violation is dated by the observation.
+fn evaluate(_: &RuleSettings, root: &RootKeysAt, _: Timestamp) -> Outcome {
+    match root.active_keys {
+        None => Outcome::Undetermined { until: None },
+        Some(0) => Outcome::Compliant { until: None },
+        Some(_) => Outcome::Violated { since: root.at, grace_ends: None },
     }
 }

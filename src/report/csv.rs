@@ -3,9 +3,9 @@
 //! Control characters are escaped as in the table. A spreadsheet evaluates a cell that begins like a formula; such cells
 //! get an apostrophe before them, which spreadsheets take as "this is text".
 
-use super::{Report, list};
+use super::{Report, Reported, list};
+use crate::model::count_active;
 use crate::policy::evaluate::ROOT;
-use crate::policy::{Finding, Status};
 use crate::text::printable;
 use std::borrow::Cow;
 
@@ -24,36 +24,37 @@ const HEADER: [&str; 10] = [
 
 pub fn render(report: &Report<'_>) -> String {
     let mut out = ::csv::Writer::from_writer(Vec::new());
-    let account = &report.facts.inventory.account;
+    let account = &report.state.account;
     let mut row = |fields: [&str; 10]| {
         let cells = fields.map(cell);
         out.write_record(cells.iter().map(|c| c.as_bytes())).expect("writing to memory does not fail");
     };
     row(HEADER);
-    for (user, status, findings) in report.users() {
-        let active = user.active_keys().map_or(String::new(), |n| n.to_string());
-        let start = [account.id.as_str(), &user.name, &user.arn, status.as_str(), &active];
+    for (entry, findings) in report.users() {
+        let active = entry.keys().map_or(String::new(), |keys| count_active(keys).to_string());
+        let (arn, status) = (entry.user.arn(account), entry.status().as_str());
+        let start = [account.id.as_str(), entry.user.name.as_str(), &arn, status, &active];
         if findings.is_empty() {
             row(join(start, ["", "", "", "", ""]));
         }
-        for finding in findings {
+        for finding in &findings {
             finding_row(&mut row, start, finding);
         }
     }
-    let root_arn = format!("arn:{}:iam::{}:root", account.partition, account.id);
-    let root_keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| n.to_string());
-    for finding in report.root_findings() {
-        let status: Status = finding.state.status();
-        finding_row(&mut row, [&account.id, ROOT, &root_arn, status.as_str(), &root_keys], finding);
+    let root_arn = account.root_arn();
+    let root_keys = report.state.root.active_keys().map_or(String::new(), |n| n.to_string());
+    for finding in &report.root_findings() {
+        let status = finding.state.status().as_str();
+        finding_row(&mut row, [account.id.as_str(), ROOT, &root_arn, status, &root_keys], finding);
     }
     String::from_utf8(out.into_inner().expect("writing to memory does not fail")).expect("only text was written")
 }
 
-fn finding_row(row: &mut impl FnMut([&str; 10]), start: [&str; 5], finding: &Finding) {
+fn finding_row(row: &mut impl FnMut([&str; 10]), start: [&str; 5], finding: &Reported) {
     let since = finding.since.to_string();
     let state = finding.state.status().as_str();
     let deactivate = list(&finding.advice.deactivate);
-    row(join(start, [finding.rule.name, state, &since, &deactivate, &finding.advice.reason]));
+    row(join(start, [finding.rule, state, &since, &deactivate, &finding.advice.reason]));
 }
 
 /// Text that a spreadsheet shows as it is.

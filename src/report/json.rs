@@ -1,8 +1,9 @@
 //! JSON: the complete result, for programs.
 
-use super::{Report, last_used};
-use crate::model::{LastUsed, Timestamp, User};
-use crate::policy::{Finding, FindingState, Status};
+use super::{Report, Reported, last_used};
+use crate::model::{AccessKey, LastUsed, Timestamp, count_active};
+use crate::policy::{FindingState, Status};
+use crate::state::Entry;
 use crate::text::is_unsafe;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ struct Root<'a> {
 #[derive(Serialize)]
 struct UserEntry<'a> {
     name: &'a str,
-    arn: &'a str,
+    arn: String,
     status: &'static str,
     observed_at: Timestamp,
     /// Null: not known.
@@ -75,34 +76,33 @@ struct FindingEntry<'a> {
     tolerated_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exemption_reason: Option<&'a str>,
-    keep: &'a [usize],
-    deactivate: &'a [usize],
-    advice: &'a str,
+    keep: Vec<usize>,
+    deactivate: Vec<usize>,
+    advice: String,
     /// True: from the last successful read; the user could not be read this time.
     last_known: bool,
 }
 
 pub fn render(report: &Report<'_>) -> String {
-    let inventory = &report.facts.inventory;
-    let evaluation = &report.facts.evaluation;
+    let state = report.state;
     let document = Document {
         account: Account {
-            id: &inventory.account.id,
-            name: &inventory.account.name,
-            partition: &inventory.account.partition,
+            id: state.account.id.as_str(),
+            name: &state.account.name,
+            partition: state.account.partition.as_str(),
         },
-        collector: inventory.collector.as_str(),
+        collector: state.collector().map_or("", |c| c.as_str()),
         checked_at: report.now,
-        facts_at: inventory.facts_at,
+        facts_at: state.listed_at().unwrap_or_default(),
         summary: Summary {
-            users: Status::ALL.iter().map(|s| (s.as_str(), evaluation.count(*s))).collect(),
-            violations: evaluation.totals.iter().map(|t| (t.rule.name, t.violations)).collect(),
+            users: Status::ALL.iter().map(|s| (s.as_str(), report.totals.users(*s))).collect(),
+            violations: state.rule_totals(report.totals).iter().map(|t| (t.rule.name(), t.violations)).collect(),
         },
         root: Root {
-            active_access_keys: inventory.root_active_keys,
-            findings: report.root_findings().map(|f| finding(report, f)).collect(),
+            active_access_keys: state.root.active_keys(),
+            findings: report.root_findings().into_iter().map(|f| finding(report, f)).collect(),
         },
-        users: report.users().map(|(u, status, findings)| user(report, u, status, &findings)).collect(),
+        users: report.users().map(|(entry, findings)| user(report, entry, findings)).collect(),
     };
     escape(&serde_json::to_string_pretty(&document).expect("strings, numbers and dates serialize")) + "\n"
 }
@@ -116,44 +116,45 @@ fn escape(json: &str) -> String {
     out
 }
 
-fn user<'a>(report: &Report<'a>, user: &'a User, status: Status, findings: &[&'a Finding]) -> UserEntry<'a> {
-    let key = |(i, k): (usize, &'a crate::model::AccessKey)| KeyEntry {
+fn user<'a>(report: &Report<'a>, entry: &'a Entry, findings: Vec<Reported>) -> UserEntry<'a> {
+    let key = |(i, k): (usize, &'a AccessKey)| KeyEntry {
         key: i + 1,
         id: report.key_id(k),
         status: k.status.as_str(),
-        created: k.created,
+        created: k.created(),
         last_used: last_used(k),
-        never_used: match k.last_used {
+        never_used: match k.last_used() {
             LastUsed::Unknown => None,
             LastUsed::Never => Some(true),
             LastUsed::At(_) => Some(false),
         },
     };
+    let user = &entry.user;
     UserEntry {
-        name: &user.name,
-        arn: &user.arn,
-        status: status.as_str(),
-        observed_at: user.observed_at,
-        active_access_keys: user.active_keys(),
-        access_keys: user.keys.as_known().map(|keys| keys.iter().enumerate().map(key).collect()),
-        tags: user.tags.iter().map(|t| (&*t.key, &*t.value)).collect(),
-        findings: findings.iter().map(|f| finding(report, f)).collect(),
+        name: user.name.as_str(),
+        arn: user.arn(&report.state.account),
+        status: entry.status().as_str(),
+        observed_at: user.observed_at(),
+        active_access_keys: entry.keys().map(count_active),
+        access_keys: entry.keys().map(|keys| keys.iter().enumerate().map(key).collect()),
+        tags: user.tags().iter().map(|t| (&*t.key, &*t.value)).collect(),
+        findings: findings.into_iter().map(|f| finding(report, f)).collect(),
     }
 }
 
-fn finding<'a>(report: &Report<'a>, finding: &'a Finding) -> FindingEntry<'a> {
+fn finding<'a>(report: &Report<'a>, finding: Reported) -> FindingEntry<'a> {
     FindingEntry {
-        rule: finding.rule.name,
+        rule: finding.rule,
         state: finding.state.status().as_str(),
         since: finding.since,
         tolerated_until: match finding.state {
-            FindingState::Rotating { until } => Some(until),
+            FindingState::Rotating { until } => Some(until.get()),
             FindingState::Violation | FindingState::Exempt { .. } => None,
         },
         exemption_reason: report.exemption_reason(finding.state),
-        keep: &finding.advice.keep,
-        deactivate: &finding.advice.deactivate,
-        advice: &finding.advice.reason,
+        keep: finding.advice.keep,
+        deactivate: finding.advice.deactivate,
+        advice: finding.advice.reason,
         last_known: finding.last_known,
     }
 }

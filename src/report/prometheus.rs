@@ -5,8 +5,8 @@ use crate::exposition::{Encoder, Options};
 
 /// Without `process_*` and build information: node_exporter exposes its own and rejects a file that repeats them.
 pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
-    let page = Encoder::new(options.clone()).encode(report.snapshot);
-    let account = &report.facts.inventory.account.id;
+    let page = Encoder::new(options.clone()).encode(report.snapshot, report.now);
+    let account = report.state.account.id;
     let tail = [
         ("account_up", "Whether the last check of the account succeeded.", 1),
         (
@@ -17,7 +17,7 @@ pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
         (
             "account_facts_timestamp_seconds",
             "When the facts about the account were true.",
-            report.facts.inventory.facts_at.as_second(),
+            report.state.listed_at().unwrap_or_default().as_second(),
         ),
     ]
     .map(|(name, help, value)| {

@@ -1,10 +1,11 @@
 //! The table: users with findings or unknown keys, since when, and what to do.
 
 use super::layout::{Row, arrange};
-use super::{Report, list};
-use crate::model::{AccessKey, Keys, LastUsed, Timestamp, User};
+use super::{Report, Reported, list};
+use crate::model::{AccessKey, LastUsed, Timestamp};
 use crate::policy::evaluate::ROOT;
-use crate::policy::{Finding, FindingState, Status};
+use crate::policy::{FindingState, Rule, Status};
+use crate::state::Entry;
 use crate::text::printable;
 use anstyle::{AnsiColor, Style};
 
@@ -18,14 +19,15 @@ pub struct Terminal {
 
 pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
     let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
-    let root: Vec<&Finding> = report.root_findings().collect();
+    let root = report.root_findings();
     if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
-        let keys = report.facts.inventory.root_active_keys.map_or(String::new(), |n| format!("{n} active"));
+        let keys = report.state.root.active_keys().map_or(String::new(), |n| format!("{n} active"));
         rows.push((worst, block([ROOT.to_owned(), status(worst, terminal), keys], None, &root, report)));
     }
-    for (user, user_status, findings) in report.users().filter(|(_, s, _)| *s != Status::Compliant) {
-        let start = [printable(&user.name).into_owned(), status(user_status, terminal), keys(user, report)];
-        rows.push((user_status, block(start, unread(user), &findings, report)));
+    for (entry, findings) in report.users().filter(|(entry, _)| entry.status() != Status::Compliant) {
+        let name = printable(entry.user.name.as_str()).into_owned();
+        let start = [name, status(entry.status(), terminal), keys(entry, report)];
+        rows.push((entry.status(), block(start, unknown(entry), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
     arrange(rows.into_iter().map(|(_, rows)| rows).collect(), terminal.width) + &summary(report)
@@ -57,15 +59,15 @@ fn status(status: Status, terminal: Terminal) -> String {
     format!("{style}{}{style:#}", status.as_str())
 }
 
-fn keys(user: &User, report: &Report<'_>) -> String {
-    let Some(keys) = user.keys.as_known() else { return "not known".into() };
+fn keys(entry: &Entry, report: &Report<'_>) -> String {
+    let Some(keys) = entry.keys() else { return "not known".into() };
     if keys.is_empty() {
         return "none".into();
     }
     let describe = |(i, key): (usize, &AccessKey)| {
-        let id = key.id.as_deref().filter(|_| report.key_ids).map_or(String::new(), |id| format!(" {}", printable(id)));
-        let age = key.created.map_or("of unknown age".to_owned(), |c| format!("{} old", ago(c, report.now)));
-        let used = match key.last_used {
+        let id = report.key_id(key).map_or(String::new(), |id| format!(" {}", printable(id)));
+        let age = key.created().map_or("of unknown age".to_owned(), |c| format!("{} old", ago(c, report.now)));
+        let used = match key.last_used() {
             LastUsed::At(at) => format!("used {} ago", ago(at, report.now)),
             LastUsed::Never => "never used".into(),
             LastUsed::Unknown => "last use not known".into(),
@@ -76,7 +78,7 @@ fn keys(user: &User, report: &Report<'_>) -> String {
 }
 
 /// The rows of one user: one per finding; the first one names the user.
-fn block(start: [String; 3], note: Option<String>, findings: &[&Finding], report: &Report<'_>) -> Vec<Row> {
+fn block(start: [String; 3], note: Option<String>, findings: &[Reported], report: &Report<'_>) -> Vec<Row> {
     let notes = note.into_iter().map(|note| (String::new(), note));
     let rest = notes.chain(findings.iter().map(|f| (since(f, report.now), to_do(f, report))));
     let [user, status, keys] = start;
@@ -90,16 +92,16 @@ fn block(start: [String; 3], note: Option<String>, findings: &[&Finding], report
     rows
 }
 
-fn since(finding: &Finding, now: Timestamp) -> String {
+fn since(finding: &Reported, now: Timestamp) -> String {
     let day = finding.since.strftime("%Y-%m-%d");
     match finding.state {
-        FindingState::Rotating { until } => format!("{day}, tolerated for {}", ago(now, until)),
+        FindingState::Rotating { until } => format!("{day}, tolerated for {}", ago(now, until.get())),
         FindingState::Violation | FindingState::Exempt { .. } => format!("{day} ({})", ago(finding.since, now)),
     }
 }
 
-fn to_do(finding: &Finding, report: &Report<'_>) -> String {
-    let rule = finding.rule.name;
+fn to_do(finding: &Reported, report: &Report<'_>) -> String {
+    let rule = finding.rule;
     if let Some(reason) = report.exemption_reason(finding.state) {
         return format!("{rule}: exempt, {}", printable(reason));
     }
@@ -113,35 +115,34 @@ fn to_do(finding: &Finding, report: &Report<'_>) -> String {
     format!("{rule}{stale}: {keys}{}", advice.reason)
 }
 
-fn unread(user: &User) -> Option<String> {
-    match &user.keys {
-        Keys::Unknown { reason, .. } => Some(format!("the keys could not be read ({})", printable(reason))),
-        Keys::Known(_) => None,
-    }
+fn unknown(entry: &Entry) -> Option<String> {
+    let reason = entry.user.keys().unknown_reason().filter(|_| entry.keys().is_none())?;
+    Some(format!("the keys could not be read ({})", printable(reason)))
 }
 
 fn summary(report: &Report<'_>) -> String {
-    let evaluation = &report.facts.evaluation;
-    let inventory = &report.facts.inventory;
+    let state = report.state;
     let counts: Vec<String> = Status::ALL
         .iter()
-        .map(|s| (evaluation.count(*s), s))
+        .map(|s| (report.totals.users(*s), s))
         .filter(|(n, _)| *n > 0)
         .map(|(n, s)| format!("{n} {}", s.as_str()))
         .collect();
-    let users = inventory.users.len();
+    let users = state.users().len();
     let plural = if users == 1 { "" } else { "s" };
     let breakdown = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    let account = inventory.account.to_string();
+    let account = state.account.to_string();
     let mut out = format!("Account {}, {users} user{plural}{breakdown}\n", printable(&account));
-    for total in &evaluation.totals {
-        if total.violations.is_none() {
-            out.push_str(&format!("{}: not evaluated, data is missing\n", total.rule.name));
-        }
+    for total in state.rule_totals(report.totals).iter().filter(|t| t.violations.is_none()) {
+        let why = match (total.rule, state.root.failure()) {
+            (Rule::Root(_), Some(reason)) => format!("GetAccountSummary failed ({reason})"),
+            (rule, _) => rule.undetermined().to_owned(),
+        };
+        out.push_str(&format!("{}: not evaluated, {why}\n", total.rule.name()));
     }
-    let age = report.now.duration_since(inventory.facts_at);
-    if age > jiff::SignedDuration::from_mins(5) {
-        out.push_str(&format!("The data is {} old\n", ago(inventory.facts_at, report.now)));
+    let listed_at = state.listed_at().unwrap_or_default();
+    if report.now.duration_since(listed_at) > jiff::SignedDuration::from_mins(5) {
+        out.push_str(&format!("The data is {} old\n", ago(listed_at, report.now)));
     }
     out
 }

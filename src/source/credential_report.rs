@@ -1,11 +1,24 @@
-//! Parses IAM's credential report. Columns are found by name; anything that does not add up is an error that
-//! names row and column, never half a report.
+//! Parses IAM's credential report. Columns are found by name; any inconsistency is an error that names row and column,
+//! never a part of a report.
 
 use crate::model::{
-    AccessKey, Account, Collector, Inventory, KeyStatus, Keys, LastUsed, Timestamp, User, count_active,
+    AccessKey, Account, Arn, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing, Timestamp, UserName,
+    count_active,
 };
 use crate::policy::evaluate::ROOT;
 use csv::StringRecord;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A parsed report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialReport {
+    /// By the ARNs, without a name.
+    pub account: Account,
+    pub listing: Listing,
+    /// Active keys of the root user; `None` without a row of it.
+    pub root_active_keys: Option<u32>,
+}
 
 /// What is wrong with a report, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +39,7 @@ pub enum ReportError {
     NoRows,
 }
 
-/// The columns that tell of one key.
+/// The columns of one key.
 struct KeyColumns {
     active: usize,
     last_rotated: Option<usize>,
@@ -39,19 +52,17 @@ struct Columns {
     created: Option<usize>,
     additional: Option<usize>,
     keys: Vec<KeyColumns>,
-    /// Certificates' dates: not used, but the last column is one, and a report that was cut off often ends in it.
+    /// Dates of certificates: checked only, because the last column is one of them, and a truncated report often ends in it.
     certificates: Vec<usize>,
     names: StringRecord,
 }
 
-/// Reads a report as AWS writes it.
-///
-/// `generated_at` is the report's own time: facts are as old as that. The account is taken from the ARNs.
+/// Parses a report as AWS writes it. `at` is the time at which the report was generated.
 ///
 /// # Errors
-/// [`ReportError`] for anything that does not add up: every row must have the header's length, every boolean be
-/// one, every user occur once, and all ARNs be of one account. Without a row of root, root is not known.
-pub fn parse(bytes: &[u8], generated_at: Timestamp) -> Result<Inventory, ReportError> {
+/// [`ReportError`] for any inconsistency: every row must have the header's length, every boolean be one, every user
+/// occur once, and all ARNs be of one account.
+pub fn parse(bytes: &[u8], at: Timestamp, collector: Collector) -> Result<CredentialReport, ReportError> {
     let text = decode(bytes)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let columns = Columns::find(reader.headers().map_err(|e| csv_error(&e))?)?;
@@ -59,6 +70,7 @@ pub fn parse(bytes: &[u8], generated_at: Timestamp) -> Result<Inventory, ReportE
     let mut account: Option<Account> = None;
     let mut root_active_keys = None;
     let mut users = Vec::new();
+    let mut paths = HashSet::new();
     let mut record = StringRecord::new();
     let mut row = 1;
     while reader.read_record(&mut record).map_err(|e| csv_error(&e))? {
@@ -70,7 +82,7 @@ pub fn parse(bytes: &[u8], generated_at: Timestamp) -> Result<Inventory, ReportE
             })?;
         }
         let read = RowReader { columns: &columns, record: &record, row };
-        read.check_account(&mut account)?;
+        let arn = read.arn(&mut account)?;
         let keys = read.keys()?;
         for &column in &columns.certificates {
             read.rotated(column)?;
@@ -81,17 +93,16 @@ pub fn parse(bytes: &[u8], generated_at: Timestamp) -> Result<Inventory, ReportE
             }
             continue;
         }
-        users.push(read.user(keys, generated_at)?);
+        users.push(read.user(&arn, keys, at, &mut paths)?);
     }
     let Some(account) = account else { return Err(ReportError::NoRows) };
     check_quotes(text, row)?;
-    let mut inventory =
-        Inventory { account, collector: Collector::Report, facts_at: generated_at, root_active_keys, users };
-    inventory.sort_users().map_err(|e| ReportError::Row { row: row_of(text, &e.0), message: e.to_string() })?;
-    Ok(inventory)
+    let listing = Listing::new(collector, at, users)
+        .map_err(|e| ReportError::Row { row: row_of(text, &e.0), message: e.to_string() })?;
+    Ok(CredentialReport { account, listing, root_active_keys })
 }
 
-/// UTF-8 and a header, or a word on what it is instead.
+/// The text, if it is UTF-8 and can be a report.
 fn decode(bytes: &[u8]) -> Result<&str, ReportError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|e| {
@@ -144,8 +155,8 @@ impl Columns {
 }
 
 impl Columns {
-    /// The one sensible reading of a row that is too long because nobody quoted the commas in its user name (which
-    /// IAM allows) and so in its ARN: a name has no colon, so the ARN begins where a cell begins with `arn:`.
+    /// Repairs a row that is too long because the commas in its user name (which IAM allows), and so in its ARN, are not
+    /// quoted. A name has no colon, so the ARN begins where a cell begins with `arn:`.
     fn mended(&self, record: &StringRecord) -> Option<StringRecord> {
         let surplus = record.len().checked_sub(self.names.len())?;
         let arn_from = record.iter().position(|cell| cell.starts_with("arn:"))?;
@@ -155,7 +166,7 @@ impl Columns {
         }
         let joined = |from: usize, to: usize| record.iter().skip(from).take(to - from).collect::<Vec<_>>().join(",");
         let (name, arn) = (joined(0, arn_from), joined(arn_from, arn_to));
-        user_path(&arn, &name)?;
+        Arn::parse(&arn)?.path_of(&name)?;
         Some([name.as_str(), &arn].into_iter().chain(record.iter().skip(arn_to)).collect())
     }
 }
@@ -163,7 +174,7 @@ impl Columns {
 struct RowReader<'a> {
     columns: &'a Columns,
     record: &'a StringRecord,
-    /// As an editor counts: the header is row 1.
+    /// The header is row 1, as in an editor.
     row: u64,
 }
 
@@ -172,54 +183,48 @@ impl RowReader<'_> {
         ReportError::Cell { row: self.row, column: self.columns.names[column].to_owned(), message }
     }
 
-    fn check_account(&self, account: &mut Option<Account>) -> Result<(), ReportError> {
-        let arn = &self.record[self.columns.arn];
-        let (partition, id) = split_arn(arn)
-            .ok_or_else(|| self.cell(self.columns.arn, format!("{arn:?} is not the ARN of an IAM user or root")))?;
-        match account {
-            None => {
-                *account = Some(Account { id: id.into(), name: String::new(), partition: partition.into() });
-                Ok(())
-            }
-            Some(a) if a.id == id => Ok(()),
-            Some(a) => {
-                Err(self
-                    .cell(self.columns.arn, format!("the row is of account {id}, the rows before of account {}", a.id)))
-            }
+    /// The row's ARN, whose account has to be that of the rows before.
+    fn arn(&self, account: &mut Option<Account>) -> Result<Arn<'_>, ReportError> {
+        let text = &self.record[self.columns.arn];
+        let arn = Arn::parse(text)
+            .ok_or_else(|| self.cell(self.columns.arn, format!("{text:?} is not the ARN of an IAM user or root")))?;
+        let first = account.get_or_insert_with(|| Account {
+            id: arn.account,
+            name: String::new(),
+            partition: arn.partition.clone(),
+        });
+        if first.id != arn.account {
+            let message = format!("the row is of account {}, the rows before of account {}", arn.account, first.id);
+            return Err(self.cell(self.columns.arn, message));
         }
+        Ok(arn)
     }
 
-    fn user(&self, keys: Vec<AccessKey>, observed_at: Timestamp) -> Result<User, ReportError> {
+    fn user(
+        &self,
+        arn: &Arn<'_>,
+        keys: Vec<AccessKey>,
+        observed_at: Timestamp,
+        paths: &mut HashSet<Arc<str>>,
+    ) -> Result<ListedUser, ReportError> {
         let name = &self.record[self.columns.user];
-        let arn = &self.record[self.columns.arn];
         if name.is_empty() {
             return Err(self.cell(self.columns.user, "empty user name".into()));
         }
-        let path = user_path(arn, name)
-            .ok_or_else(|| self.cell(self.columns.arn, format!("{arn:?} is not the ARN of user {name:?}")))?;
+        let path = arn.path_of(name).ok_or_else(|| {
+            let text = &self.record[self.columns.arn];
+            self.cell(self.columns.arn, format!("{text:?} is not the ARN of user {name:?}"))
+        })?;
+        // The users of a path share its text.
+        let path = paths.get(path).cloned().unwrap_or_else(|| path.into());
+        paths.insert(Arc::clone(&path));
         let created = match self.columns.created {
             Some(column) => self.date(column)?,
             None => None,
         };
-        // More credentials than the columns show: they tell the whole truth only if they are in breach by themselves.
-        let keys = if self.has_additional_credentials() && count_active(&keys) < 2 {
-            Keys::unknown("columns_incomplete")
-        } else {
-            Keys::known(keys)
-        };
-        Ok(User {
-            name: name.to_owned(),
-            arn: arn.to_owned(),
-            path: path.to_owned(),
-            created,
-            tags: Vec::new(),
-            observed_at,
-            keys,
-        })
-    }
-
-    fn has_additional_credentials(&self) -> bool {
-        self.columns.additional.is_some_and(|column| !is_absent(self.record[column].trim()))
+        let has_more = self.columns.additional.is_some_and(|column| !is_absent(self.record[column].trim()));
+        let keys = if has_more { KeysResult::partial(keys) } else { KeysResult::complete(keys) };
+        Ok(ListedUser { name: UserName::new(name), path, created, observed_at, keys })
     }
 
     fn keys(&self) -> Result<Vec<AccessKey>, ReportError> {
@@ -236,7 +241,7 @@ impl RowReader<'_> {
                 Some(column) => self.last_used(column)?,
             };
             let status = if active { KeyStatus::Active } else { KeyStatus::Inactive };
-            keys.push(AccessKey { id: None, status, created: last_rotated, last_used });
+            keys.push(AccessKey::new(None, status, last_rotated, last_used));
         }
         Ok(keys)
     }
@@ -286,25 +291,7 @@ fn parse_date(value: &str) -> Result<Timestamp, String> {
     value.parse().map_err(|_| format!("{value:?} is not a date such as 2026-01-31T12:00:00+00:00"))
 }
 
-/// Partition and account of `arn:PARTITION:iam::ACCOUNT:...`.
-pub fn split_arn(arn: &str) -> Option<(&str, &str)> {
-    let mut parts = arn.splitn(6, ':');
-    let (prefix, partition, service, region, account) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    let resource = parts.next()?;
-    let known = resource == "root" || resource.starts_with("user/");
-    (prefix == "arn" && !partition.is_empty() && service == "iam" && region.is_empty() && digits && known)
-        .then_some((partition, account))
-}
-
-/// The path in `arn:...:user/PATH/NAME`, with its slashes.
-fn user_path<'a>(arn: &'a str, name: &str) -> Option<&'a str> {
-    let resource = arn.splitn(6, ':').nth(5)?.strip_prefix("user")?;
-    resource.strip_suffix(name).filter(|path| path.starts_with('/') && path.ends_with('/'))
-}
-
-/// A quote that is never closed swallows the rest of the file; the csv crate does not mind.
+/// A quotation mark that is never closed makes one cell of the rest of the file, which the csv crate accepts.
 fn check_quotes(text: &str, row: u64) -> Result<(), ReportError> {
     if text.bytes().filter(|b| *b == b'"').count() % 2 == 1 {
         return Err(ReportError::Row { row, message: "a quotation mark is not closed".into() });

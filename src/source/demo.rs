@@ -1,22 +1,27 @@
-//! The embedded demonstration: a made-up account with users in every status, and a story that moves.
+//! The built-in demo: an example account with users of every status, one of which changes over time.
 //!
-//! Dates are relative to the moment of looking, so that every status holds whenever it is started.
+//! Dates are relative to the time of the check, so that every status occurs whenever the demo is started.
 
-use super::{Request, Source, SourceError, retain_only};
-use crate::model::{AccessKey, Account, Collector, Inventory, KeyStatus, Keys, LastUsed, Tag, Timestamp, User};
+use super::{Request, Source, SourceError};
+use crate::model::{
+    AccessKey, AccessKeyId, Account, AccountId, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing,
+    Observation, Partition, RootKeys, Tag, Timestamp, UserName,
+};
 use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The demonstration's policy, used where no configuration file is given.
 pub const CONFIG: &str = include_str!("demo.yaml");
-/// Often enough to follow the story.
+/// Often enough to watch the changes.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// When, after the start, the story's user gets a second key, and how long until it is deactivated again.
+/// When, after the start, the changing user gets a second key, and how long until it is deactivated again.
 const SECOND_KEY_AFTER: Duration = Duration::from_secs(45);
 const FIXED_AFTER: Duration = Duration::from_secs(120);
-/// The story begins anew, so that a late visitor sees it as well.
-const STORY: Duration = Duration::from_secs(600);
+/// The period after which the changes start again.
+const PERIOD: Duration = Duration::from_secs(600);
 
 const ACCOUNT: &str = "123456789012";
 
@@ -31,40 +36,49 @@ impl DemoSource {
         DemoSource { started, account_name }
     }
 
-    fn account(&self) -> Account {
-        Account { id: ACCOUNT.into(), name: self.account_name.clone(), partition: "aws".into() }
+    pub fn demo_account(&self) -> Account {
+        let id: AccountId = ACCOUNT.parse().expect("the ID is a constant");
+        Account { id, name: self.account_name.clone(), partition: Partition::default() }
     }
 
-    /// The account at that moment.
-    pub fn inventory(&self, now: Timestamp) -> Inventory {
-        let mut users = cast(now);
-        users.push(self.story(now));
-        let mut inventory = Inventory {
-            account: self.account(),
-            collector: Collector::Live,
-            facts_at: now,
-            root_active_keys: Some(0),
-            users,
-        };
-        inventory.sort_users().expect("the cast has names of their own");
-        inventory
+    /// The account at that time.
+    pub fn observations(&self, now: Timestamp) -> Vec<Observation> {
+        let mut tags = HashMap::new();
+        let mut users = Vec::new();
+        for user in constant_users(now).into_iter().chain([self.changing_user(now)]) {
+            let owner = Tag::new("owner", user.owner).into_iter().collect();
+            tags.insert(user.listed.name.clone(), Arc::new(owner));
+            users.push(user.listed);
+        }
+        let listing = Listing::new(Collector::Live, now, users).expect("the names differ");
+        vec![
+            Observation::Listing(listing),
+            Observation::Root { at: now, keys: RootKeys::Active(0) },
+            Observation::Tags { at: now, tags },
+        ]
     }
 
     /// `deploy-bot` gets a second key, which is first tolerated, then a violation, then deactivated.
-    fn story(&self, now: Timestamp) -> User {
+    fn changing_user(&self, now: Timestamp) -> DemoUser {
         let since_start = Duration::try_from(now.duration_since(self.started)).unwrap_or_default();
-        let chapters = since_start.as_secs() / STORY.as_secs();
-        let this_chapter = self.started + Duration::from_secs(chapters * STORY.as_secs());
-        let second = this_chapter + SECOND_KEY_AFTER;
+        let periods = since_start.as_secs() / PERIOD.as_secs();
+        let period_start = self.started + Duration::from_secs(periods * PERIOD.as_secs());
+        let second = period_start + SECOND_KEY_AFTER;
         let fixed = second + FIXED_AFTER;
 
         let mut keys = vec![active(now, days(30), Some(minutes(20)))];
         if now >= second {
             let status = if now < fixed { KeyStatus::Active } else { KeyStatus::Inactive };
-            keys.push(AccessKey { id: None, status, created: Some(second), last_used: LastUsed::Never });
+            keys.push(AccessKey::new(None, status, Some(second), LastUsed::Never));
         }
         user(now, "deploy-bot", "/ci/", "platform", keys)
     }
+}
+
+struct DemoUser {
+    listed: ListedUser,
+    /// The value of the tag `owner`.
+    owner: &'static str,
 }
 
 /// AWS's dates have whole seconds.
@@ -72,10 +86,10 @@ fn this_second() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// Everybody but the story's user.
-fn cast(now: Timestamp) -> Vec<User> {
+/// All users but the changing one.
+fn constant_users(now: Timestamp) -> Vec<DemoUser> {
     let mut unreadable = user(now, "grace", "/", "research", vec![]);
-    unreadable.keys = Keys::unknown("access_denied");
+    unreadable.listed.keys = KeysResult::Failed("access_denied");
     vec![
         user(now, "alice", "/", "payments", vec![active(now, days(12), Some(hours(2)))]),
         user(
@@ -122,30 +136,30 @@ fn cast(now: Timestamp) -> Vec<User> {
     ]
 }
 
-fn user(now: Timestamp, name: &str, path: &str, owner: &str, keys: Vec<AccessKey>) -> User {
-    let numbered = |(n, key): (usize, AccessKey)| AccessKey {
-        // Made-up IDs in AWS's own example form.
-        id: Some(format!("AKIAIOSFODNN7{:.4}{}", name.to_uppercase().replace(['-', ','], "X"), n + 1)),
-        ..key
+fn user(now: Timestamp, name: &str, path: &str, owner: &'static str, keys: Vec<AccessKey>) -> DemoUser {
+    let numbered = |(n, mut key): (usize, AccessKey)| {
+        // IDs in the form of AWS's own examples.
+        let id = format!("AKIAIOSFODNN7{:.4}{}", name.to_uppercase().replace(['-', ','], "X"), n + 1);
+        key.id = Some(AccessKeyId::new(&id));
+        key
     };
-    User {
-        name: name.into(),
-        arn: format!("arn:aws:iam::{ACCOUNT}:user{path}{name}"),
-        path: path.into(),
-        created: Some(now - days(400)),
-        tags: vec![Tag { key: "owner".into(), value: owner.into() }],
-        observed_at: now,
-        keys: Keys::known(keys.into_iter().enumerate().map(numbered).collect()),
+    let keys = KeysResult::complete(keys.into_iter().enumerate().map(numbered).collect());
+    let created = Some(now - days(400));
+    DemoUser {
+        listed: ListedUser { name: UserName::new(name), path: path.into(), created, observed_at: now, keys },
+        owner,
     }
 }
 
 fn active(now: Timestamp, age: Duration, used_ago: Option<Duration>) -> AccessKey {
     let last_used = used_ago.map_or(LastUsed::Never, |ago| LastUsed::At(now - ago));
-    AccessKey { id: None, status: KeyStatus::Active, created: Some(now - age), last_used }
+    AccessKey::new(None, KeyStatus::Active, Some(now - age), last_used)
 }
 
 fn inactive(now: Timestamp, age: Duration, used_ago: Duration) -> AccessKey {
-    AccessKey { status: KeyStatus::Inactive, ..active(now, age, Some(used_ago)) }
+    let mut key = active(now, age, Some(used_ago));
+    key.status = KeyStatus::Inactive;
+    key
 }
 
 const fn days(n: u64) -> Duration {
@@ -161,15 +175,11 @@ const fn minutes(n: u64) -> Duration {
 }
 
 impl Source for DemoSource {
-    fn account(&self) -> BoxFuture<'_, Result<Account, SourceError>> {
-        Box::pin(async { Ok(DemoSource::account(self)) })
+    fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
+        Box::pin(async { Ok(self.demo_account()) })
     }
 
-    fn collect<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Inventory, SourceError>> {
-        Box::pin(async {
-            let mut inventory = self.inventory(this_second());
-            retain_only(&mut inventory, request.only_user.as_deref())?;
-            Ok(inventory)
-        })
+    fn collect<'a>(&'a self, _: &'a Account, _: &'a Request) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
+        Box::pin(async { Ok(self.observations(this_second())) })
     }
 }

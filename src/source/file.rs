@@ -2,18 +2,19 @@
 
 mod reading;
 
-use super::{Request, Source, SourceError, credential_report, inventory_file, retain_only};
-use crate::model::{Account, Collector, Inventory};
+use super::{Request, Source, SourceError, credential_report, inventory_file};
+use crate::model::{Account, Collector, Observation, RootKeys, Timestamp};
 use futures_util::future::BoxFuture;
 use reading::FileReader;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// CSV exactly as AWS writes it.
     CredentialReport,
-    /// Our JSON, see `iam-key-exporter inventory-schema`.
+    /// The JSON format of `iam-key-exporter inventory-schema`.
     Inventory,
 }
 
@@ -21,46 +22,80 @@ pub struct FileSource {
     reader: FileReader,
     format: Format,
     account_name: String,
+    /// What [`Source::account`] read, for [`Source::collect`]: the file is read once a check.
+    read: Mutex<Option<Vec<Observation>>>,
 }
 
 impl FileSource {
     pub fn new(path: PathBuf, format: Format, account_name: String) -> Self {
-        FileSource { reader: FileReader::new(path), format, account_name }
+        FileSource { reader: FileReader::new(path), format, account_name, read: Mutex::new(None) }
     }
 
-    async fn read(&self, deadline: Option<Instant>) -> Result<Inventory, SourceError> {
+    async fn read(&self, deadline: Instant) -> Result<(Account, Vec<Observation>), SourceError> {
         let path = || self.reader.path().display().to_string();
         let (bytes, modified) = self
             .reader
-            .read(deadline)
+            .read(Some(deadline))
             .await
             .map_err(|e| SourceError::FileUnreadable { path: path(), message: e.to_string() })?;
-        let malformed = |message| SourceError::FileMalformed { path: path(), message };
-        let mut inventory = match self.format {
-            Format::CredentialReport => {
-                let mut inventory = credential_report::parse(&bytes, modified).map_err(|e| malformed(e.to_string()))?;
-                inventory.collector = Collector::File;
-                inventory
-            }
-            Format::Inventory => inventory_file::parse(&bytes, modified).map_err(malformed)?,
-        };
+        let (mut account, observations) = parse(self.format, &bytes, modified)
+            .map_err(|e| SourceError::FileMalformed { path: path(), message: e.to_string() })?;
         if !self.account_name.is_empty() {
-            inventory.account.name.clone_from(&self.account_name);
+            account.name.clone_from(&self.account_name);
         }
-        Ok(inventory)
+        Ok((account, observations))
+    }
+
+    fn store(&self, observations: Option<Vec<Observation>>) -> Option<Vec<Observation>> {
+        std::mem::replace(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner), observations)
     }
 }
 
+/// Why a file could not be parsed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum ParseError {
+    Report(#[from] credential_report::ReportError),
+    Inventory(#[from] inventory_file::InventoryError),
+}
+
+fn parse(format: Format, bytes: &[u8], modified: Timestamp) -> Result<(Account, Vec<Observation>), ParseError> {
+    let now = Timestamp::now();
+    let (account, listing, root, tags) = match format {
+        Format::CredentialReport => {
+            let report = credential_report::parse(bytes, modified.min(now), Collector::File)?;
+            (report.account, report.listing, report.root_active_keys, None)
+        }
+        Format::Inventory => {
+            let inventory = inventory_file::parse(bytes, modified, now)?;
+            (inventory.account, inventory.listing, inventory.root_active_keys, Some(inventory.tags))
+        }
+    };
+    let at = listing.at();
+    let root = Observation::Root { at, keys: root.map_or(RootKeys::NotIncluded, RootKeys::Active) };
+    let tags = tags.map(|tags| Observation::Tags { at, tags });
+    Ok((account, [Observation::Listing(listing), root].into_iter().chain(tags).collect()))
+}
+
 impl Source for FileSource {
-    fn account(&self) -> BoxFuture<'_, Result<Account, SourceError>> {
-        Box::pin(async { Ok(self.read(None).await?.account) })
+    fn account<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
+        Box::pin(async {
+            let (account, observations) = self.read(request.deadline).await?;
+            self.store(Some(observations));
+            Ok(account)
+        })
     }
 
-    fn collect<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Inventory, SourceError>> {
+    fn collect<'a>(
+        &'a self,
+        _: &'a Account,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
         Box::pin(async {
-            let mut inventory = self.read(Some(request.deadline)).await?;
-            retain_only(&mut inventory, request.only_user.as_deref())?;
-            Ok(inventory)
+            match self.store(None) {
+                Some(observations) => Ok(observations),
+                None => Ok(self.read(request.deadline).await?.1),
+            }
         })
     }
 }

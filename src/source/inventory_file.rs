@@ -1,8 +1,44 @@
-//! The JSON inventory: facts about one account in a file of our own, for trials, air-gapped audits and tests.
+//! The JSON inventory: one account's users and keys in a file format of our own, for trials, air-gapped audits and tests.
 
-use crate::model::{AccessKey, Account, Collector, Inventory, KeyStatus, Keys, LastUsed, Tag, Timestamp, User};
+use crate::model::{
+    AccessKey, AccessKeyId, Account, Arn, Collector, DuplicateUser, KeyStatus, KeysResult, LastUsed, ListedUser,
+    Listing, Partition, Tag, Timestamp, UserName,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// A parsed inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    pub account: Account,
+    pub listing: Listing,
+    /// `None` where the file has no root user.
+    pub root_active_keys: Option<u32>,
+    pub tags: HashMap<UserName, Arc<Vec<Tag>>>,
+}
+
+/// What is wrong with an inventory.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    #[error("it is empty")]
+    Empty,
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("version {0} is not known, only version 1")]
+    Version(u32),
+    #[error("account.id {0:?} is not twelve digits")]
+    AccountId(String),
+    #[error("account.partition {0:?} is not the name of an AWS partition")]
+    Partition(String),
+    #[error("a user has an empty name")]
+    EmptyName,
+    #[error("user {name:?}: {message}")]
+    User { name: String, message: String },
+    #[error("{0}")]
+    Duplicate(#[from] DuplicateUser),
+}
 
 /// IAM's limit.
 const LONGEST_NAME: usize = 64;
@@ -16,7 +52,7 @@ struct InventoryFile {
     #[schemars(range(min = 1, max = 1))]
     version: u32,
     account: AccountEntry,
-    /// When the facts were true, RFC 3339. The file's modification time when absent.
+    /// When the data were true, RFC 3339. The file's modification time when absent.
     #[schemars(with = "Option<DateTime>")]
     generated_at: Option<Timestamp>,
     root: Option<RootEntry>,
@@ -29,7 +65,7 @@ struct AccountEntry {
     /// Twelve digits.
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     id: String,
-    /// A name for people.
+    /// Display name.
     #[serde(default)]
     name: String,
     /// AWS partition: aws, aws-cn, aws-us-gov, ...
@@ -41,7 +77,7 @@ fn default_partition() -> String {
     "aws".into()
 }
 
-/// The root user. Leave it out when nothing is known of it.
+/// The root user. Leave it out if its keys are not known.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RootEntry {
@@ -55,10 +91,9 @@ struct UserEntry {
     name: String,
     /// Made of account, path and name when absent.
     arn: Option<String>,
-    /// Begins and ends with a slash.
-    #[serde(default = "default_path")]
-    #[schemars(regex(pattern = "^/(.*/)?$"))]
-    path: String,
+    /// Begins and ends with a slash. That of the ARN, or `/`, when absent.
+    #[schemars(with = "Option<Path>")]
+    path: Option<String>,
     #[schemars(with = "Option<DateTime>")]
     created: Option<Timestamp>,
     #[serde(default)]
@@ -72,11 +107,12 @@ struct UserEntry {
     access_keys: Option<Vec<KeyEntry>>,
 }
 
-fn default_path() -> String {
-    "/".into()
-}
+/// A path, for the schema.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "named by the schema only")]
+struct Path(#[schemars(regex(pattern = "^/(.*/)?$"))] String);
 
-/// For the schema: null is an answer, silence is none.
+/// For the schema: null is a value, a missing field is an error.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[allow(dead_code, reason = "the variants' types are what the schema is made of")]
@@ -143,84 +179,101 @@ pub fn schema() -> String {
     serde_json::to_string_pretty(&schema).expect("a schema is plain JSON")
 }
 
-/// Reads an inventory; `modified` stands in for `generated_at`.
+/// Parses an inventory. `modified` stands in for `generated_at`; times after `now` become `now`, because a later
+/// inventory would not be newer.
 ///
 /// # Errors
-/// A sentence with line and column, or with the name of the user that is wrong.
-pub fn parse(bytes: &[u8], modified: Timestamp) -> Result<Inventory, String> {
+/// [`InventoryError`], with line and column or with the name of the user.
+pub fn parse(bytes: &[u8], modified: Timestamp, now: Timestamp) -> Result<Inventory, InventoryError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err("it is empty".into());
+        return Err(InventoryError::Empty);
     }
-    let file: InventoryFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let file: InventoryFile = serde_json::from_slice(bytes)?;
     if file.version != 1 {
-        return Err(format!("version {} is not known, only version 1", file.version));
+        return Err(InventoryError::Version(file.version));
     }
-    let AccountEntry { id, name, partition } = file.account;
-    if id.len() != 12 || !id.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("account.id {id:?} is not twelve digits"));
+    let account = account(file.account)?;
+    let at = file.generated_at.unwrap_or(modified).min(now);
+    let mut tags = HashMap::new();
+    let mut paths = HashSet::new();
+    let mut users = Vec::with_capacity(file.users.len());
+    for mut entry in file.users {
+        let own = std::mem::take(&mut entry.tags).into_iter().filter_map(|(key, value)| Tag::new(&key, &value));
+        let own: Vec<Tag> = own.collect();
+        if !own.is_empty() {
+            tags.insert(UserName::new(&entry.name), Arc::new(own));
+        }
+        users.push(user(entry, &account, at, now, &mut paths)?);
     }
-    let account = Account { id, name, partition };
-    let facts_at = file.generated_at.unwrap_or(modified);
-    let users = file.users.into_iter().map(|u| user(u, &account, facts_at)).collect::<Result<Vec<_>, _>>()?;
-    let mut inventory = Inventory {
-        account,
-        collector: Collector::File,
-        facts_at,
-        root_active_keys: file.root.map(|r| r.active_access_keys),
-        users,
-    };
-    inventory.sort_users().map_err(|e| e.to_string())?;
-    Ok(inventory)
+    let listing = Listing::new(Collector::File, at, users)?;
+    Ok(Inventory { account, listing, root_active_keys: file.root.map(|r| r.active_access_keys), tags })
 }
 
-fn user(entry: UserEntry, account: &Account, facts_at: Timestamp) -> Result<User, String> {
-    let UserEntry { name, arn, path, created, tags, observed_at, access_keys } = entry;
+fn account(entry: AccountEntry) -> Result<Account, InventoryError> {
+    let id = entry.id.parse().map_err(|_| InventoryError::AccountId(entry.id))?;
+    let partition = Partition::parse(&entry.partition).ok_or(InventoryError::Partition(entry.partition))?;
+    Ok(Account { id, name: entry.name, partition })
+}
+
+fn user(
+    entry: UserEntry,
+    account: &Account,
+    at: Timestamp,
+    now: Timestamp,
+    paths: &mut HashSet<Arc<str>>,
+) -> Result<ListedUser, InventoryError> {
+    let name = entry.name.clone();
     if name.is_empty() {
-        return Err("a user has an empty name".into());
+        return Err(InventoryError::EmptyName);
     }
-    if name.chars().count() > LONGEST_NAME {
-        return Err(format!("user {name:?}: the name has more than {LONGEST_NAME} characters"));
-    }
-    if !path.starts_with('/') || !path.ends_with('/') {
-        return Err(format!("user {name:?}: path {path:?} does not begin and end with a slash"));
-    }
-    let arn = arn.unwrap_or_else(|| format!("arn:{}:iam::{}:user{path}{name}", account.partition, account.id));
-    match super::credential_report::split_arn(&arn) {
-        Some((_, id)) if id == account.id => {}
-        Some((_, id)) => {
-            return Err(format!("user {name:?} is of account {id}, the inventory of account {}", account.id));
-        }
-        None => return Err(format!("user {name:?}: {arn:?} is not the ARN of an IAM user")),
-    }
-    let keys = match access_keys {
-        Some(keys) => Keys::known(keys.into_iter().map(key).collect()),
-        None => Keys::unknown("not_in_file"),
+    let path = path(&entry, account)?;
+    // The users of a path share its text.
+    let path = paths.get(path.as_str()).cloned().unwrap_or_else(|| path.into());
+    paths.insert(Arc::clone(&path));
+    let keys = match entry.access_keys {
+        Some(keys) => KeysResult::complete(keys.into_iter().map(key).collect()),
+        None => KeysResult::Failed("not_in_file"),
     };
-    Ok(User {
-        name,
-        arn,
-        path,
-        created,
-        tags: tags.into_iter().map(|(key, value)| Tag { key, value }).filter(|t| !t.names_an_access_key()).collect(),
-        observed_at: observed_at.unwrap_or(facts_at),
-        keys,
-    })
+    let observed_at = entry.observed_at.unwrap_or(at).min(now);
+    Ok(ListedUser { name: UserName::new(&name), path, created: entry.created, observed_at, keys })
+}
+
+/// The user's path, which ARN and path have to agree on.
+fn path(entry: &UserEntry, account: &Account) -> Result<String, InventoryError> {
+    let wrong = |message: String| InventoryError::User { name: entry.name.clone(), message };
+    if entry.name.chars().count() > LONGEST_NAME {
+        return Err(wrong(format!("the name has more than {LONGEST_NAME} characters")));
+    }
+    if let Some(path) = &entry.path
+        && (!path.starts_with('/') || !path.ends_with('/'))
+    {
+        return Err(wrong(format!("path {path:?} does not begin and end with a slash")));
+    }
+    let Some(arn) = &entry.arn else { return Ok(entry.path.clone().unwrap_or_else(|| "/".into())) };
+    let parsed = Arn::parse(arn).ok_or_else(|| wrong(format!("{arn:?} is not the ARN of an IAM user")))?;
+    if parsed.account != account.id {
+        return Err(wrong(format!("it is of account {}, the inventory of account {}", parsed.account, account.id)));
+    }
+    match (parsed.path_of(&entry.name), &entry.path) {
+        (None, _) => Err(wrong(format!("{arn:?} is not the ARN of this user"))),
+        (Some(by_arn), Some(path)) if by_arn != path => {
+            Err(wrong(format!("path {path:?} contradicts the ARN {arn:?}")))
+        }
+        (Some(by_arn), _) => Ok(by_arn.to_owned()),
+    }
 }
 
 fn key(entry: KeyEntry) -> AccessKey {
-    AccessKey {
-        id: entry.id,
-        status: match entry.status {
-            StatusEntry::Active => KeyStatus::Active,
-            StatusEntry::Inactive => KeyStatus::Inactive,
-        },
-        created: entry.created,
-        last_used: match entry.last_used {
-            None => LastUsed::Unknown,
-            Some(LastUsedEntry::Never(_)) => LastUsed::Never,
-            Some(LastUsedEntry::At(at)) => LastUsed::At(at),
-        },
-    }
+    let status = match entry.status {
+        StatusEntry::Active => KeyStatus::Active,
+        StatusEntry::Inactive => KeyStatus::Inactive,
+    };
+    let last_used = match entry.last_used {
+        None => LastUsed::Unknown,
+        Some(LastUsedEntry::Never(_)) => LastUsed::Never,
+        Some(LastUsedEntry::At(at)) => LastUsed::At(at),
+    };
+    AccessKey::new(entry.id.as_deref().map(AccessKeyId::new), status, entry.created, last_used)
 }
 
 #[cfg(test)]
@@ -229,9 +282,9 @@ mod tests {
 
     const MODIFIED: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn parse_users(users: &str) -> Result<Inventory, String> {
+    fn parse_users(users: &str) -> Result<Inventory, InventoryError> {
         let json = format!(r#"{{"version":1,"account":{{"id":"123456789012"}},"users":[{users}]}}"#);
-        parse(json.as_bytes(), MODIFIED)
+        parse(json.as_bytes(), MODIFIED, Timestamp::MAX)
     }
 
     #[test]
@@ -241,18 +294,20 @@ mod tests {
                 "access_keys":[{"id":"AKIA1","status":"active","created":"2026-01-01T00:00:00Z","last_used":"never"}]}"#,
         )
         .unwrap();
-        let user = &inventory.users[0];
-        assert_eq!(user.arn, "arn:aws:iam::123456789012:user/ci/a,b");
-        assert_eq!(user.tags.len(), 1, "tags named like a key ID are dropped");
-        assert_eq!(user.keys.as_known().unwrap()[0].last_used, LastUsed::Never);
+        let user = &inventory.listing.users()[0];
+        assert_eq!(&*user.path, "/ci/");
+        assert_eq!(inventory.tags[&user.name].len(), 1, "tags named like a key ID are dropped");
+        let KeysResult::Complete(keys) = &user.keys else { panic!("{:?}", user.keys) };
+        assert_eq!(keys[0].last_used(), LastUsed::Never);
         assert_eq!(inventory.root_active_keys, None);
-        assert_eq!(inventory.facts_at, MODIFIED);
+        assert_eq!(inventory.listing.at(), MODIFIED);
     }
 
     #[test]
     fn null_keys_are_unknown_and_missing_keys_are_an_error() {
-        assert_eq!(parse_users(r#"{"name":"a","access_keys":null}"#).unwrap().users[0].active_keys(), None);
-        assert!(parse_users(r#"{"name":"a"}"#).unwrap_err().contains("access_keys"));
+        let inventory = parse_users(r#"{"name":"a","access_keys":null}"#).unwrap();
+        assert_eq!(inventory.listing.users()[0].keys, KeysResult::Failed("not_in_file"));
+        assert!(parse_users(r#"{"name":"a"}"#).unwrap_err().to_string().contains("access_keys"));
     }
 
     #[test]
@@ -263,12 +318,15 @@ mod tests {
             (r#"{"name":"a","access_keys":[{"status":"active","last_used":"soon"}]}"#, "neither"),
             (r#"{"name":"a","path":"x","access_keys":[]}"#, "slash"),
             (r#"{"name":"a","arn":"arn:aws:iam::999999999999:user/a","access_keys":[]}"#, "999999999999"),
+            (r#"{"name":"a","arn":"arn:aws:iam::123456789012:user/b","access_keys":[]}"#, "this user"),
+            (r#"{"name":"a","path":"/x/","arn":"arn:aws:iam::123456789012:user/a","access_keys":[]}"#, "contradicts"),
             (r#"{"name":"a","access_keys":[]},{"name":"A","access_keys":[]}"#, "twice"),
         ] {
-            let error = parse_users(users).unwrap_err();
+            let error = parse_users(users).unwrap_err().to_string();
             assert!(error.contains(word), "{users}: {error}");
         }
-        assert_eq!(parse(b" ", MODIFIED).unwrap_err(), "it is empty");
-        assert!(parse(b"<html>", MODIFIED).unwrap_err().contains("line 1 column 1"));
+        let error = |bytes| parse(bytes, MODIFIED, Timestamp::MAX).unwrap_err().to_string();
+        assert_eq!(error(b" "), "it is empty");
+        assert!(error(b"<html>").contains("line 1 column 1"));
     }
 }

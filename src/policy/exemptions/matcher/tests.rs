@@ -1,13 +1,13 @@
 use super::*;
-use crate::model::Timestamp;
+use crate::model::{Partition, Timestamp};
 use proptest::prelude::*;
 
 fn exemption(user: &str, account: Option<&str>) -> Exemption {
-    Exemption::new(user.into(), account.map(Into::into), None, "r".into(), Timestamp::MAX)
+    Exemption::new(user.into(), account.map(|id| id.parse().unwrap()), None, "r".into(), Timestamp::MAX)
 }
 
 fn account() -> Account {
-    Account { id: "123456789012".into(), name: String::new(), partition: "aws".into() }
+    Account { id: "123456789012".parse().unwrap(), name: String::new(), partition: Partition::default() }
 }
 
 fn arn(name: &str) -> String {

@@ -1,0 +1,203 @@
+//! The `report` collector: the credential report for all users, live reads of single users for rechecks.
+
+use super::users::{Options, UserReader};
+use crate::aws::{Aws, errors, timestamp};
+use crate::model::{Account, Collector, Observation, RootKeys, Timestamp, UserName};
+use crate::source::{Request, Source, SourceError, credential_report};
+use aws_sdk_iam::types::ReportStateType;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures_util::future::BoxFuture;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pause before the state is requested a second time; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+pub struct ReportSource {
+    reader: UserReader,
+    /// Why rechecks failed at the last check, so that a lasting failure is logged once.
+    last_recheck_failure: Mutex<Option<&'static str>>,
+}
+
+enum Step {
+    Ready { content: Vec<u8>, generated_at: Timestamp },
+    Wait(&'static str),
+}
+
+impl ReportSource {
+    pub fn new(aws: Arc<Aws>, options: Options) -> Self {
+        ReportSource { reader: UserReader::new(aws, options), last_recheck_failure: Mutex::new(None) }
+    }
+
+    /// Requests a report and waits until it is complete. AWS generates one every four hours at most and returns the
+    /// last one until then; the first one of a large account takes minutes.
+    async fn fetch(&self, request: &Request) -> Result<(Vec<u8>, Timestamp), SourceError> {
+        request.progress.phase("waiting for the credential report", None);
+        let give_up = before_deadline(request.deadline);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let why = match self.try_once().await? {
+                Step::Ready { content, generated_at } => return Ok((content, generated_at)),
+                Step::Wait(why) => why,
+            };
+            if Instant::now() + pause >= give_up {
+                return Err(SourceError::ReportPending(format!("{why}; the time of the check is used up")));
+            }
+            tracing::debug!(why, pause_seconds = pause.as_secs_f64(), "the credential report is not ready");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Requesting a report while one is being generated has no effect, and returns its state.
+    async fn try_once(&self) -> Result<Step, SourceError> {
+        const OPERATION: &str = "GenerateCredentialReport";
+        let iam = self.reader.aws.iam().await?;
+        let state = match iam.generate_credential_report().send().await {
+            Ok(answer) => answer.state,
+            Err(e) if code(&e) == Some("LimitExceeded") => return Ok(Step::Wait("AWS has no capacity to generate it")),
+            Err(e) => return Err(errors::classify(OPERATION, &e)),
+        };
+        match state {
+            Some(ReportStateType::Complete) => self.get().await,
+            Some(ReportStateType::Started | ReportStateType::Inprogress) => Ok(Step::Wait("AWS has not finished it")),
+            other => Err(SourceError::UnexpectedResponse {
+                operation: OPERATION,
+                message: format!("the state of the report is {other:?}"),
+            }),
+        }
+    }
+
+    async fn get(&self) -> Result<Step, SourceError> {
+        const OPERATION: &str = "GetCredentialReport";
+        let iam = self.reader.aws.iam().await?;
+        let answer = match iam.get_credential_report().send().await {
+            Ok(answer) => answer,
+            Err(e) => {
+                return match code(&e) {
+                    Some("ReportInProgress") => Ok(Step::Wait("AWS has not finished it")),
+                    Some("ReportNotPresent") => Ok(Step::Wait("AWS has none")),
+                    Some("ReportExpired") => Ok(Step::Wait("AWS has only an expired one")),
+                    _ => Err(errors::classify(OPERATION, &e)),
+                };
+            }
+        };
+        let generated_at = answer.generated_time().and_then(timestamp);
+        match (answer.content, generated_at) {
+            (Some(content), Some(generated_at)) => Ok(Step::Ready { content: content.into_inner(), generated_at }),
+            _ => Err(SourceError::UnexpectedResponse {
+                operation: OPERATION,
+                message: "the content or the time of generation is missing".into(),
+            }),
+        }
+    }
+
+    async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
+        let (content, generated_at) = self.fetch(request).await?;
+        // A report from the future would be newer than all that follows.
+        let at = generated_at.min(Timestamp::now());
+        let report = credential_report::parse(&content, at, Collector::Report)
+            .map_err(|e| SourceError::ReportMalformed(e.to_string()))?;
+        drop(content);
+        if report.account.id != account.id {
+            return Err(SourceError::AccountMismatch { expected: account.id, found: report.account.id });
+        }
+        let root = report.root_active_keys.map_or(RootKeys::NotIncluded, RootKeys::Active);
+        let tags = self.reader.tags().await?;
+        let listing = Observation::Listing(report.listing);
+        Ok([listing, Observation::Root { at, keys: root }].into_iter().chain(tags).collect())
+    }
+
+    /// The report can be hours old: reads users live, so that fixes show at the next check. What is known of a user that
+    /// cannot be read is older, not wrong.
+    async fn read_live(
+        &self,
+        account: &Account,
+        users: Vec<UserName>,
+        request: &Request,
+    ) -> Result<Vec<Observation>, SourceError> {
+        request.progress.phase("rechecking users", Some(users.len() as u64));
+        let rechecked = users.len();
+        let until = before_deadline(request.deadline);
+        let mut observations = Vec::with_capacity(rechecked);
+        let mut gone = Vec::new();
+        let mut failure = None;
+        let users = users.into_iter().map(|name| (name, ())).collect();
+        self.reader
+            .read_all(users, request, Some(until), |name, (), read| match read {
+                Ok(observation) => {
+                    if matches!(observation, Observation::UserGone { .. }) {
+                        gone.push(name);
+                    }
+                    observations.push(observation);
+                }
+                Err(error) => failure = Some(error),
+            })
+            .await;
+        self.log_failure(failure.as_ref());
+        if !gone.is_empty() {
+            self.reader.confirm_gone(account, &gone, rechecked).await?;
+        }
+        Ok(observations)
+    }
+
+    fn log_failure(&self, failure: Option<&SourceError>) {
+        let reason = failure.map(SourceError::reason);
+        let mut last = self.last_recheck_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failure.filter(|_| *last != reason) {
+            tracing::warn!(
+                reason,
+                message = %error,
+                "rechecks failed; fixes of the users concerned show with the next report"
+            );
+        }
+        *last = reason;
+    }
+}
+
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E, aws_smithy_runtime_api::http::Response>) -> Option<&str> {
+    match error {
+        SdkError::ServiceError(e) => e.err().code(),
+        _ => None,
+    }
+}
+
+/// A little before the deadline of the check, so that what is known by then can be used.
+fn before_deadline(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - left / 10
+}
+
+impl Source for ReportSource {
+    fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
+        Box::pin(self.reader.aws.account())
+    }
+
+    fn collect<'a>(
+        &'a self,
+        account: &'a Account,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
+        Box::pin(self.read(account, request))
+    }
+
+    fn can_recheck(&self) -> bool {
+        true
+    }
+
+    fn recheck<'a>(
+        &'a self,
+        account: &'a Account,
+        users: Vec<UserName>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
+        Box::pin(self.read_live(account, users, request))
+    }
+
+    fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(self.reader.aws.confirm(account))
+    }
+}

@@ -1,0 +1,121 @@
+//! AWS accounts and partitions.
+
+use compact_str::CompactString;
+use std::fmt;
+use std::str::FromStr;
+
+/// The ID of an AWS account: twelve digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId([u8; 12]);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an AWS account ID: twelve digits")]
+pub struct InvalidAccountId(String);
+
+impl AccountId {
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = InvalidAccountId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAccountId> {
+        match <[u8; 12]>::try_from(text.as_bytes()) {
+            Ok(digits) if digits.iter().all(u8::is_ascii_digit) => Ok(AccountId(digits)),
+            _ => Err(InvalidAccountId(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for AccountId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// An AWS partition: `aws`, `aws-cn`, `aws-us-gov`, `aws-iso`, `aws-iso-b`, `eusc`, ... New ones are accepted: the name
+/// is the second field of every ARN of the partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(CompactString);
+
+impl Partition {
+    /// `None` for text that cannot be a field of an ARN.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        (!text.is_empty() && text.bytes().all(valid)).then(|| Partition(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        Partition("aws".into())
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An AWS account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub id: AccountId,
+    /// A display name; empty when none is configured.
+    pub name: String,
+    pub partition: Partition,
+}
+
+impl Account {
+    /// The ARN of the account's root user.
+    pub fn root_arn(&self) -> String {
+        format!("arn:{}:iam::{}:root", self.partition, self.id)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() { write!(f, "{}", self.id) } else { write!(f, "{} ({})", self.id, self.name) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_id_is_twelve_digits() {
+        let id: AccountId = "000000000012".parse().unwrap();
+        assert_eq!((id.as_str(), id.to_string().as_str()), ("000000000012", "000000000012"));
+        for bad in ["", "12", "1234567890123", "12345678901x", "１２３４"] {
+            assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_fields_of_arns() {
+        assert_eq!(Partition::parse("aws-cn").unwrap().as_str(), "aws-cn");
+        for bad in ["", "a:b", "a b"] {
+            assert_eq!(Partition::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! IAM users.
+
+use super::arn::user_arn;
+use super::compact::{CompactTimestamp, OptionalSecond};
+use super::{AccessKey, AccessKeyId, Account, Timestamp, count_active};
+use compact_str::CompactString;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of an IAM user. Names keep their case, are ordered by bytes, and are unique in an account without regard to
+/// ASCII case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(CompactString);
+
+impl UserName {
+    pub fn new(name: &str) -> Self {
+        UserName(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether IAM takes `other` for this user's name.
+    pub fn is_same_user(&self, other: &str) -> bool {
+        self.0.eq_ignore_ascii_case(other)
+    }
+
+    /// The same text for all spellings of one user's name.
+    pub fn folded(&self) -> CompactString {
+        let mut folded = self.0.clone();
+        folded.make_ascii_lowercase();
+        folded
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// A tag of an IAM user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    pub key: Arc<str>,
+    pub value: Arc<str>,
+}
+
+impl Tag {
+    /// `None` for a tag whose key is the ID of an access key, as the console makes them: it would show key IDs where
+    /// they are not requested.
+    pub fn new(key: &str, value: &str) -> Option<Self> {
+        (!AccessKeyId::is_prefix_of(key)).then(|| Tag { key: key.into(), value: value.into() })
+    }
+}
+
+/// What is known of a user's keys, in the order of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys<'a> {
+    Known(&'a [AccessKey]),
+    /// The user has these keys, and may have more.
+    Partial(&'a [AccessKey]),
+    /// The last attempt to read them failed.
+    Unreadable {
+        reason: &'static str,
+        /// The keys of the last successful observation.
+        last_known: Option<&'a [AccessKey]>,
+    },
+}
+
+/// Why a user with [`Keys::Partial`] is unknown.
+pub const COLUMNS_INCOMPLETE: &str = "columns_incomplete";
+
+impl<'a> Keys<'a> {
+    /// The keys of the last successful observation.
+    pub fn latest(self) -> Option<&'a [AccessKey]> {
+        match self {
+            Keys::Known(keys) | Keys::Partial(keys) => Some(keys),
+            Keys::Unreadable { last_known, .. } => last_known,
+        }
+    }
+
+    /// Why the keys are not fully known.
+    pub fn unknown_reason(self) -> Option<&'static str> {
+        match self {
+            Keys::Known(_) => None,
+            Keys::Partial(_) => Some(COLUMNS_INCOMPLETE),
+            Keys::Unreadable { reason, .. } => Some(reason),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    at: Timestamp,
+    reason: &'static str,
+}
+
+/// An IAM user with the newest observation of its keys. The root user is not an IAM user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: UserName,
+    /// Begins and ends with `/`. Shared by the users of a path.
+    pub path: Arc<str>,
+    created: OptionalSecond,
+    tags: Option<Arc<Vec<Tag>>>,
+    keys: Option<Box<[AccessKey]>>,
+    /// When `keys` were true; when the user was listed, as long as no observation of its keys succeeded.
+    observed_at: CompactTimestamp,
+    /// The failed attempt to read the keys that followed `observed_at`.
+    failure: Option<Box<Failure>>,
+    keys_are_partial: bool,
+}
+
+impl User {
+    pub fn new(name: UserName, path: Arc<str>, created: Option<Timestamp>, listed_at: Timestamp) -> Self {
+        User {
+            name,
+            path,
+            created: OptionalSecond::new(created),
+            tags: None,
+            keys: None,
+            observed_at: CompactTimestamp::new(listed_at),
+            failure: None,
+            keys_are_partial: false,
+        }
+    }
+
+    pub fn arn(&self, account: &Account) -> String {
+        user_arn(&account.partition, account.id, &self.path, &self.name)
+    }
+
+    pub fn created(&self) -> Option<Timestamp> {
+        self.created.get()
+    }
+
+    pub fn set_created(&mut self, created: Option<Timestamp>) {
+        self.created = OptionalSecond::new(created);
+    }
+
+    /// When the known keys were true.
+    pub fn observed_at(&self) -> Timestamp {
+        self.observed_at.get()
+    }
+
+    /// When the keys were last read, successfully or not.
+    pub fn attempted_at(&self) -> Timestamp {
+        self.failure.as_ref().map_or(self.observed_at(), |f| f.at)
+    }
+
+    pub fn keys(&self) -> Keys<'_> {
+        match (&self.keys, &self.failure) {
+            (keys, Some(failure)) => Keys::Unreadable { reason: failure.reason, last_known: keys.as_deref() },
+            (Some(keys), None) if self.keys_are_partial => Keys::Partial(keys),
+            (Some(keys), None) => Keys::Known(keys),
+            (None, None) => Keys::Unreadable { reason: "not_observed", last_known: None },
+        }
+    }
+
+    /// The number of active keys, if all keys are known.
+    pub fn active_keys(&self) -> Option<usize> {
+        match self.keys() {
+            Keys::Known(keys) => Some(count_active(keys)),
+            Keys::Partial(_) | Keys::Unreadable { .. } => None,
+        }
+    }
+
+    pub fn tags(&self) -> &[Tag] {
+        self.tags.as_ref().map_or(&[], |tags| tags)
+    }
+
+    pub fn set_tags(&mut self, tags: Option<Arc<Vec<Tag>>>) {
+        self.tags = tags;
+    }
+
+    /// Replaces the keys; `keys` are in the order of creation.
+    pub(super) fn set_keys(&mut self, at: Timestamp, keys: Box<[AccessKey]>, partial: bool) {
+        self.observed_at = CompactTimestamp::new(at);
+        self.keys = Some(keys);
+        self.keys_are_partial = partial;
+        if self.failure.as_ref().is_some_and(|f| f.at <= at) {
+            self.failure = None;
+        }
+    }
+
+    pub(super) fn keys_mut(&mut self) -> Option<&mut [AccessKey]> {
+        self.keys.as_deref_mut()
+    }
+
+    pub(super) fn set_failure(&mut self, at: Timestamp, reason: &'static str) {
+        self.failure = Some(Box::new(Failure { at, reason }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_as_iam_does() {
+        let name = UserName::new("Bob");
+        assert!(name.is_same_user("bOB") && !name.is_same_user("Bobby"));
+        assert_eq!(name.folded(), UserName::new("BOB").folded());
+        assert_ne!(name, UserName::new("bob"));
+    }
+
+    #[test]
+    fn tags_named_after_access_keys_are_dropped() {
+        assert_eq!(Tag::new("AKIAIOSFODNN7EXAMPLE", "laptop"), None);
+        assert_eq!(Tag::new("ASIAIOSFODNN7EXAMPLE", "laptop"), None);
+        assert_eq!(&*Tag::new("owner", "payments").unwrap().value, "payments");
+    }
+}

@@ -1,0 +1,143 @@
+//! What a rule is.
+
+use super::{Advice, RuleSettings};
+use crate::model::{AccessKey, Timestamp};
+use std::time::Duration;
+
+/// A rule for IAM users.
+pub struct UserRule {
+    /// The value of the label `rule`, and the key in the configuration file.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    pub enabled: fn(&RuleSettings) -> bool,
+    /// Applies the rule at one point in time; called only when the rule is enabled.
+    pub evaluate: fn(&RuleSettings, &UserKeys<'_>, Timestamp) -> Outcome,
+    /// How to end a violation.
+    pub advise: fn(&RuleSettings, &UserKeys<'_>, Timestamp) -> Advice,
+    /// How often users that violate the rule by a report are rechecked live.
+    pub recheck: Recheck,
+    /// Whether the rule limits the number of keys: some of a user's keys then suffice to show a violation.
+    pub counts_keys: bool,
+    /// Why the result can be undetermined.
+    pub undetermined: &'static str,
+    /// The age at which the rule requires a rotation.
+    pub age_limit: fn(&RuleSettings) -> Option<Duration>,
+}
+
+/// A rule for the root user.
+pub struct RootRule {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub enabled: fn(&RuleSettings) -> bool,
+    pub evaluate: fn(&RuleSettings, &RootKeysAt, Timestamp) -> Outcome,
+    pub advice: &'static str,
+    pub undetermined: &'static str,
+}
+
+/// How often users that violate a rule are rechecked, from rarely to often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recheck {
+    /// A bounded number at each check, the oldest observations first: an account can have thousands of old keys.
+    InTurn,
+    EveryCheck,
+}
+
+/// The keys of one user, as a rule sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct UserKeys<'a> {
+    /// In the order of creation.
+    pub keys: &'a [AccessKey],
+    /// Stands in for the creation of a key without a date: the user's creation, else the time of the observation.
+    pub undated: Timestamp,
+}
+
+/// The root user's keys, as a rule sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootKeysAt {
+    /// `None` when not known.
+    pub active_keys: Option<u32>,
+    /// When `active_keys` was true.
+    pub at: Timestamp,
+}
+
+/// The result of applying one rule at one point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not violated, until the given time at the earliest without a new observation.
+    Compliant { until: Option<Timestamp> },
+    /// Violated since; tolerated until `grace_ends`, if that is in the future.
+    Violated { since: Timestamp, grace_ends: Option<Timestamp> },
+    /// The data do not suffice; they may from the given time on without a new observation.
+    Undetermined { until: Option<Timestamp> },
+}
+
+/// Applies a rule that each active key violates from a time of its own; the violation began with the first key.
+pub(super) fn evaluate_each_active_key(
+    keys: &[AccessKey],
+    now: Timestamp,
+    violates_at: impl Fn(&AccessKey) -> Option<Timestamp>,
+) -> Outcome {
+    let mut earliest: Option<Timestamp> = None;
+    let mut undetermined = false;
+    for key in keys.iter().filter(|k| k.is_active()) {
+        match violates_at(key) {
+            Some(at) => earliest = Some(earliest.map_or(at, |e| e.min(at))),
+            None => undetermined = true,
+        }
+    }
+    match earliest {
+        Some(since) if since <= now => Outcome::Violated { since, grace_ends: None },
+        until if undetermined => Outcome::Undetermined { until },
+        until => Outcome::Compliant { until },
+    }
+}
+
+/// Any rule, where its kind does not matter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    User(&'static UserRule),
+    Root(&'static RootRule),
+}
+
+impl Rule {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rule::User(rule) => rule.name,
+            Rule::Root(rule) => rule.name,
+        }
+    }
+
+    pub fn description(&self) -> &'static str {
+        match self {
+            Rule::User(rule) => rule.description,
+            Rule::Root(rule) => rule.description,
+        }
+    }
+
+    /// Why the result can be undetermined.
+    pub fn undetermined(&self) -> &'static str {
+        match self {
+            Rule::User(rule) => rule.undetermined,
+            Rule::Root(rule) => rule.undetermined,
+        }
+    }
+}
+
+macro_rules! compared_by_name {
+    ($($type:ty),*) => {$(
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.name == other.name
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name)
+            }
+        }
+    )*};
+}
+
+compared_by_name!(UserRule, RootRule);

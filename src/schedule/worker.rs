@@ -1,0 +1,141 @@
+//! Checks one account for as long as the process runs.
+
+use super::check::{Check, check_account};
+use super::plan::{Action, Plan, Timing};
+use crate::model::{Account, AccountId, Timestamp};
+use crate::policy::Policy;
+use crate::source::{NoProgress, Request, Source, SourceError};
+use crate::state::AccountState;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Receives what happens to an account.
+pub trait Events: Send + Sync {
+    /// AWS, or the file, named the account. Called at every check.
+    fn account_identified(&self, account: &Account);
+    fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp);
+    /// `account` is `None` as long as it is not known.
+    fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError);
+    /// A new state to publish. It precedes [`check_succeeded`](Self::check_succeeded).
+    fn state_changed(&self, state: &Arc<AccountState>);
+}
+
+/// Checks one account, and evaluates it again as time passes or the policy changes.
+pub struct Worker {
+    pub source: Arc<dyn Source>,
+    pub timing: Timing,
+    pub policy: watch::Receiver<Arc<Policy>>,
+    pub events: Arc<dyn Events>,
+    /// The wall clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// How a check ended: its duration, the account if it was identified, and the result.
+type Ended = (Duration, Option<AccountId>, Result<AccountState, SourceError>);
+
+impl Worker {
+    /// Runs until dropped, which cancels a running check.
+    pub async fn run(mut self) {
+        let mut plan = Plan::new(Instant::now());
+        let mut state: Option<Arc<AccountState>> = None;
+        let mut account: Option<AccountId> = None;
+        let mut check: Option<BoxFuture<'static, Ended>> = None;
+        loop {
+            let wake_up = match plan.next(Instant::now()) {
+                Action::Check => {
+                    plan.check_started();
+                    check = Some(self.check(state.clone()));
+                    continue;
+                }
+                Action::Evaluate => {
+                    self.evaluate_if_due(&mut state, &mut plan);
+                    continue;
+                }
+                Action::WaitUntil(at) => at,
+            };
+            let ended = async {
+                match &mut check {
+                    Some(check) => check.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                (took, identified, result) = ended => {
+                    check = None;
+                    account = account.or(identified);
+                    plan.check_ended(result.is_ok(), Instant::now(), self.timing, fastrand::f64());
+                    match result {
+                        Ok(new) => self.succeeded(new, took, &mut state, &mut plan),
+                        Err(error) => self.events.check_failed(account, took, &error),
+                    }
+                }
+                () = policy_change(&mut self.policy) => self.evaluate(&mut state, &mut plan),
+                () = sleep_until(wake_up) => {}
+            }
+        }
+    }
+
+    fn check(&self, previous: Option<Arc<AccountState>>) -> BoxFuture<'static, Ended> {
+        let source = Arc::clone(&self.source);
+        let policy = Arc::clone(&self.policy.borrow());
+        let events = Arc::clone(&self.events);
+        let (limit, now) = (self.timing.timeout, self.now);
+        Box::pin(async move {
+            let started = Instant::now();
+            let deadline = started + limit;
+            let request = Request { only_user: None, deadline, progress: Arc::new(NoProgress) };
+            let account = std::sync::OnceLock::new();
+            let identified = |a: &Account| {
+                let _ = account.set(a.id);
+                events.account_identified(a);
+            };
+            let check = Check {
+                source: &*source,
+                previous: previous.as_deref(),
+                policy: &policy,
+                now,
+                identified: &identified,
+            };
+            let result = check_account(check, &request, limit).await;
+            (started.elapsed(), account.get().copied(), result)
+        })
+    }
+
+    fn succeeded(&self, new: AccountState, took: Duration, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
+        let (id, listed_at) = (new.account.id, new.listed_at().unwrap_or_default());
+        *state = Some(Arc::new(new));
+        // The policy can have changed while the check was running.
+        self.evaluate(state, plan);
+        self.events.check_succeeded(id, took, listed_at);
+    }
+
+    /// Evaluates the state at the current time, and publishes it.
+    fn evaluate(&self, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
+        let Some(state) = state else { return };
+        let now = (self.now)();
+        let policy = Arc::clone(&self.policy.borrow());
+        Arc::make_mut(state).evaluate(&policy, now);
+        plan.evaluate_at(state.next_change(now), now, Instant::now());
+        self.events.state_changed(state);
+    }
+
+    /// The wait for a wall-clock time is cut short; the time itself can still be ahead.
+    fn evaluate_if_due(&self, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
+        if !plan.postpone_evaluation((self.now)(), Instant::now()) {
+            self.evaluate(state, plan);
+        }
+    }
+}
+
+/// Waits for a change of the policy; for ever when the sender is gone.
+async fn policy_change(policy: &mut watch::Receiver<Arc<Policy>>) {
+    if policy.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! Time is paused: tokio advances it to the next timer. The wall clock is derived from it.
+
+use super::*;
+use crate::model::{
+    AccessKey, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing, Observation, Partition, RootKeys,
+    UserName,
+};
+use crate::policy::Status;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+type Answer = Box<dyn Fn() -> Result<Vec<Observation>, SourceError> + Send + Sync>;
+
+/// Answers from a script; the last answer repeats.
+#[derive(Default)]
+struct Script {
+    answers: Mutex<VecDeque<Answer>>,
+    /// The accounts that the credentials belong to, call by call; then the example account.
+    accounts: Mutex<VecDeque<Account>>,
+    hang: bool,
+    hang_before_account: bool,
+    collected: Mutex<Vec<Duration>>,
+    started: Option<Instant>,
+}
+
+impl Script {
+    fn new(answers: Vec<Answer>) -> Self {
+        Script { answers: Mutex::new(answers.into()), started: Some(Instant::now()), ..Script::default() }
+    }
+
+    fn collected(&self) -> Vec<Duration> {
+        self.collected.lock().unwrap().clone()
+    }
+
+    fn next_account(&self) -> Account {
+        self.accounts.lock().unwrap().pop_front().unwrap_or_else(|| account("123456789012"))
+    }
+}
+
+impl Source for Script {
+    fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
+        Box::pin(async {
+            if self.hang_before_account {
+                std::future::pending::<()>().await;
+            }
+            Ok(self.next_account())
+        })
+    }
+
+    fn collect<'a>(&'a self, _: &'a Account, _: &'a Request) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
+        Box::pin(async {
+            self.collected.lock().unwrap().push(self.started.unwrap().elapsed());
+            if self.hang {
+                std::future::pending::<()>().await;
+            }
+            let mut answers = self.answers.lock().unwrap();
+            if answers.len() > 1 { answers.pop_front().unwrap()() } else { answers[0]() }
+        })
+    }
+
+    fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async {
+            let found = self.next_account().id;
+            let expected = account.id;
+            if found == expected { Ok(()) } else { Err(SourceError::AccountMismatch { expected, found }) }
+        })
+    }
+}
+
+#[derive(Default)]
+struct Recorder {
+    events: Mutex<Vec<String>>,
+    state: Mutex<Option<Arc<AccountState>>>,
+}
+
+impl Recorder {
+    fn events(&self) -> Vec<String> {
+        self.events.lock().unwrap().clone()
+    }
+
+    fn push(&self, event: impl Into<String>) {
+        self.events.lock().unwrap().push(event.into());
+    }
+
+    fn state(&self) -> Arc<AccountState> {
+        self.state.lock().unwrap().clone().expect("a state was published")
+    }
+
+    fn statuses(&self) -> Vec<Status> {
+        self.state().users().iter().map(|e| e.status()).collect()
+    }
+}
+
+impl Events for Recorder {
+    fn account_identified(&self, account: &Account) {
+        self.push(format!("account {}", account.id));
+    }
+
+    fn check_succeeded(&self, _: AccountId, _: Duration, _: Timestamp) {
+        self.push("ok");
+    }
+
+    fn check_failed(&self, _: Option<AccountId>, _: Duration, error: &SourceError) {
+        self.push(error.reason());
+    }
+
+    fn state_changed(&self, state: &Arc<AccountState>) {
+        *self.state.lock().unwrap() = Some(Arc::clone(state));
+    }
+}
+
+/// Paused time on a wall clock that begins at the epoch.
+fn wall_clock() -> Timestamp {
+    thread_local!(static START: Instant = Instant::now());
+    let elapsed = START.with(|start| start.elapsed());
+    Timestamp::UNIX_EPOCH + elapsed
+}
+
+fn account(id: &str) -> Account {
+    Account { id: id.parse().unwrap(), name: String::new(), partition: Partition::default() }
+}
+
+fn observations(keys: Vec<AccessKey>) -> Vec<Observation> {
+    let at = wall_clock();
+    let user = ListedUser {
+        name: UserName::new("bob"),
+        path: "/".into(),
+        created: None,
+        observed_at: at,
+        keys: KeysResult::complete(keys),
+    };
+    let listing = Listing::new(Collector::Live, at, vec![user]).unwrap();
+    vec![Observation::Listing(listing), Observation::Root { at, keys: RootKeys::Active(0) }]
+}
+
+fn key_created_now() -> AccessKey {
+    AccessKey::new(None, KeyStatus::Active, Some(wall_clock()), LastUsed::Never)
+}
+
+fn compliant() -> Answer {
+    Box::new(|| Ok(observations(vec![])))
+}
+
+fn two_keys() -> Answer {
+    Box::new(|| Ok(observations(vec![key_created_now(), key_created_now()])))
+}
+
+fn failing() -> Answer {
+    Box::new(|| Err(SourceError::Throttled { operation: "ListUsers", message: String::new() }))
+}
+
+const TIMING: Timing = Timing { interval: Duration::from_secs(300), timeout: Duration::from_secs(60) };
+
+/// Runs a worker for so long; the recorder has its events.
+async fn run(source: Arc<Script>, duration: Duration) -> Arc<Recorder> {
+    let (_sender, policy) = watch::channel(Arc::new(Policy::default()));
+    run_with(source, policy, duration).await
+}
+
+async fn run_with(source: Arc<Script>, policy: watch::Receiver<Arc<Policy>>, duration: Duration) -> Arc<Recorder> {
+    wall_clock();
+    let recorder = Arc::new(Recorder::default());
+    let events = Arc::clone(&recorder);
+    let worker = Worker { source, timing: TIMING, policy, events, now: wall_clock };
+    let _ = tokio::time::timeout(duration, worker.run()).await;
+    recorder
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_begin_at_once_and_follow_at_the_interval_within_a_tenth() {
+    let source = Arc::new(Script::new(vec![compliant()]));
+    let recorder = run(Arc::clone(&source), Duration::from_secs(3000)).await;
+    let collected = source.collected();
+    assert_eq!(collected[0], Duration::ZERO);
+    assert!((9..=11).contains(&collected.len()), "{collected:?}");
+    for pair in collected.windows(2) {
+        let pause = (pair[1] - pair[0]).as_secs_f64();
+        assert!((269.0..=331.0).contains(&pause), "{pause}");
+    }
+    assert_eq!(recorder.events()[..2], ["account 123456789012", "ok"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_checks_are_retried_soon_and_then_less_and_less_often() {
+    let source = Arc::new(Script::new(vec![failing()]));
+    run(Arc::clone(&source), Duration::from_secs(2000)).await;
+    let collected = source.collected();
+    for (pair, expected) in collected.windows(2).zip([5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]) {
+        let pause = (pair[1] - pair[0]).as_secs_f64();
+        assert!((0.89 * expected..=1.11 * expected).contains(&pause), "{pause}, expected {expected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_hangs_fails_with_a_timeout() {
+    let hanging = Script { hang: true, ..Script::new(vec![compliant()]) };
+    let recorder = run(Arc::new(hanging), Duration::from_secs(61)).await;
+    assert_eq!(recorder.events(), ["account 123456789012", "timeout"]);
+    let hanging = Script { hang_before_account: true, ..Script::new(vec![compliant()]) };
+    let recorder = run(Arc::new(hanging), Duration::from_secs(61)).await;
+    assert_eq!(recorder.events(), ["timeout"], "identity and credentials are part of the check");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_check_keeps_the_last_good_state() {
+    let source = Arc::new(Script::new(vec![two_keys(), failing()]));
+    let recorder = run(source, Duration::from_secs(1000)).await;
+    assert!(recorder.events().ends_with(&["throttled".to_owned()]));
+    assert_eq!(recorder.statuses(), [Status::Violation]);
+}
+
+/// The identity is confirmed before and after each check: either can be the first to differ.
+#[tokio::test(start_paused = true)]
+async fn another_account_is_refused_before_and_after_a_check() {
+    for other in [1, 2, 3] {
+        let mut accounts = VecDeque::from(vec![account("123456789012"); 4]);
+        accounts[other] = account("999999999999");
+        let script = Script { accounts: Mutex::new(accounts), ..Script::new(vec![compliant(), two_keys()]) };
+        let recorder = run(Arc::new(script), Duration::from_secs(400)).await;
+        assert!(recorder.events().contains(&"account_mismatch".to_owned()), "call {other}");
+        assert_eq!(recorder.state().account.id.as_str(), "123456789012", "call {other}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_change_on_time_between_checks_and_while_checks_fail() {
+    let mut policy = Policy::default();
+    policy.rules.multiple_active_keys.rotation_grace = Duration::from_secs(100);
+
+    let (_sender, receiver) = watch::channel(Arc::new(policy.clone()));
+    let before = run_with(Arc::new(Script::new(vec![two_keys()])), receiver, Duration::from_secs(99)).await;
+    assert_eq!(before.statuses(), [Status::Rotating]);
+
+    let (_sender, receiver) = watch::channel(Arc::new(policy));
+    let script = Script::new(vec![two_keys(), failing()]);
+    let after = run_with(Arc::new(script), receiver, Duration::from_secs(101)).await;
+    assert_eq!(after.statuses(), [Status::Violation]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_policy_applies_at_once() {
+    let source = Arc::new(Script::new(vec![two_keys()]));
+    let (sender, receiver) = watch::channel(Arc::new(Policy::default()));
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let mut lax = Policy::default();
+        lax.rules.multiple_active_keys.enabled = false;
+        sender.send_replace(Arc::new(lax));
+        std::future::pending::<()>().await;
+    });
+    let recorder = run_with(Arc::clone(&source), receiver, Duration::from_secs(11)).await;
+    assert_eq!(recorder.statuses(), [Status::Compliant]);
+    assert_eq!(source.collected().len(), 1, "the account was not read again");
+}
+
+#[test]
+fn the_plan_is_a_function_of_its_state_and_the_time() {
+    let start = Instant::now();
+    let wall = Timestamp::UNIX_EPOCH;
+    let second = Duration::from_secs(1);
+    let mut plan = Plan::new(start);
+    assert_eq!(plan.next(start), Action::Check);
+    plan.check_started();
+    plan.evaluate_at(Some(wall + second * 30), wall, start);
+    assert_eq!(plan.next(start), Action::WaitUntil(start + second * 30), "a check is running");
+    plan.check_ended(true, start, TIMING, 0.5);
+    assert_eq!(plan.next(start + second * 30), Action::Evaluate);
+    plan.evaluate_at(Some(wall + second * 3600), wall, start);
+    assert_eq!(plan.next(start), Action::WaitUntil(start + second * 60), "wall clocks are adjusted");
+    assert!(plan.postpone_evaluation(wall + second * 60, start + second * 60), "not yet due");
+    assert!(!plan.postpone_evaluation(wall + second * 3600, start + second * 120));
+    plan.evaluate_at(None, wall, start);
+    assert_eq!(plan.next(start), Action::WaitUntil(start + TIMING.interval));
+    let endless = Timing { interval: Duration::MAX, timeout: Duration::MAX };
+    plan.check_ended(true, start, endless, 1.0);
+    assert!(matches!(plan.next(start), Action::WaitUntil(_)), "no arithmetic overflows");
+}

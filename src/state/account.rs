@@ -1,0 +1,267 @@
+//! One account: its inventory, and the verdicts on it.
+
+use super::totals::{RuleTotal, Totals};
+use super::users::Users;
+use crate::model::{Account, Collector, Listing, Observation, RootKeys, Tag, Timestamp, User, UserName};
+use crate::policy::{Policy, RULES, Recheck, RootKeysAt, RootVerdict, Rule, Status, Verdict, evaluate_root};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What is known about an account, and the verdicts on it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AccountState {
+    pub account: Account,
+    /// Of the newest listing.
+    pub(super) listing: Option<(Collector, Timestamp)>,
+    pub(super) users: Users,
+    /// Users that are not visible, because the newest listing does not contain them or because they are gone since.
+    pub(super) hidden: BTreeMap<UserName, Hidden>,
+    /// Of the newest observation of tags, with its time.
+    pub(super) tags: Option<(Timestamp, TagsByUser)>,
+    pub root: RootState,
+    /// Users that violated a rule at any time since the newest listing was made. A report shows the same violation until
+    /// the next one, whatever rechecks show: these users are rechecked so that a relapse is found, too.
+    flagged: Arc<BTreeMap<UserName, Recheck>>,
+    policy: Arc<Policy>,
+}
+
+pub(super) type TagsByUser = Arc<HashMap<UserName, Arc<Vec<Tag>>>>;
+
+/// A user that is not visible.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hidden {
+    /// As listed, if the newest listing contains it.
+    pub(super) user: Option<User>,
+    /// Newer than the newest listing.
+    pub(super) observations: Vec<Observation>,
+}
+
+/// What is known about the root user, and the verdict on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RootState {
+    /// The last known number of active keys.
+    known: Option<u32>,
+    at: Timestamp,
+    /// Why the number is not known now.
+    unknown: Option<&'static str>,
+    pub verdict: RootVerdict,
+}
+
+/// What an observation changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Users added, removed or changed.
+    pub users: usize,
+    /// The root user, or the time of the listing.
+    pub account: bool,
+}
+
+impl Change {
+    pub fn is_none(self) -> bool {
+        self == Change::default()
+    }
+}
+
+/// The root user is not part of the data.
+const NOT_INCLUDED: &str = "not_included";
+
+impl RootState {
+    fn new() -> Self {
+        RootState { known: None, at: Timestamp::MIN, unknown: Some(NOT_INCLUDED), verdict: RootVerdict::default() }
+    }
+
+    /// The number of active keys. A violation is remembered while the number cannot be read; a zero is not, since it
+    /// would stay a good result for ever.
+    pub fn active_keys(&self) -> Option<u32> {
+        self.known.filter(|&keys| self.unknown.is_none() || keys > 0)
+    }
+
+    /// Why reading the number failed, if it did.
+    pub fn failure(&self) -> Option<&'static str> {
+        self.unknown.filter(|reason| *reason != NOT_INCLUDED)
+    }
+
+    /// The newest answer wins; a failed one keeps what is known.
+    fn observe(&mut self, at: Timestamp, keys: RootKeys) -> bool {
+        if at < self.at {
+            return false;
+        }
+        let before = (self.known, self.at, self.unknown);
+        match keys {
+            RootKeys::Active(keys) => (self.known, self.at, self.unknown) = (Some(keys), at, None),
+            RootKeys::NotIncluded => self.unknown = Some(NOT_INCLUDED),
+            RootKeys::Failed(reason) => self.unknown = Some(reason),
+        }
+        before != (self.known, self.at, self.unknown)
+    }
+}
+
+impl AccountState {
+    pub fn new(account: Account, policy: Arc<Policy>) -> Self {
+        AccountState {
+            account,
+            listing: None,
+            users: Users::default(),
+            hidden: BTreeMap::new(),
+            tags: None,
+            root: RootState::new(),
+            flagged: Arc::default(),
+            policy,
+        }
+    }
+
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// The collector of the newest listing.
+    pub fn collector(&self) -> Option<Collector> {
+        self.listing.map(|(collector, _)| collector)
+    }
+
+    /// The time of the newest listing: the account as a whole was so then.
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.listing.map(|(_, at)| at)
+    }
+
+    /// Applies an observation: the newest one of each user wins, and a failed one removes nothing. The order of
+    /// observations does not matter. Verdicts are updated by [`evaluate`](Self::evaluate).
+    pub fn apply(&mut self, observation: Observation) -> Change {
+        match observation {
+            Observation::Listing(listing) => self.apply_listing(listing),
+            Observation::UserKeys { user, at, keys } => {
+                Change { users: self.apply_keys(user, at, keys).into(), account: false }
+            }
+            Observation::UserGone { user, at } => Change { users: self.apply_gone(&user, at).into(), account: false },
+            Observation::Root { at, keys } => Change { users: 0, account: self.root.observe(at, keys) },
+            Observation::Tags { at, tags } => self.apply_tags(at, tags),
+        }
+    }
+
+    fn apply_listing(&mut self, listing: Listing) -> Change {
+        let (collector, at) = (listing.collector(), listing.at());
+        if self.listed_at().is_some_and(|newest| at < newest) {
+            return self.apply_older_listing(listing);
+        }
+        if self.listed_at().is_none_or(|newest| newest < at) {
+            self.flagged = Arc::default();
+        }
+        let account = self.listing != Some((collector, at));
+        self.listing = Some((collector, at));
+        Change { users: self.merge_listing(listing), account }
+    }
+
+    /// Evaluates what has changed, and what can have changed by `now`; with another policy, everything.
+    pub fn evaluate(&mut self, policy: &Arc<Policy>, now: Timestamp) {
+        let all = !Arc::ptr_eq(policy, &self.policy) && **policy != *self.policy;
+        self.policy = Arc::clone(policy);
+        self.users.evaluate(&self.account, policy, now, all);
+        let at = self.root.at.max(self.listed_at().unwrap_or(Timestamp::MIN));
+        let root = RootKeysAt { active_keys: self.root.active_keys(), at };
+        self.root.verdict = evaluate_root(&self.account, &root, policy, now);
+        self.flag_violating_users();
+    }
+
+    fn flag_violating_users(&mut self) {
+        let mut new = Vec::new();
+        for entry in self.users.iter() {
+            let recheck = entry.verdict().and_then(|v| v.findings.iter().map(|f| f.rule.recheck).max());
+            let Some(recheck) = recheck else { continue };
+            if self.flagged.get(&entry.user.name).is_none_or(|flagged| *flagged < recheck) {
+                new.push((entry.user.name.clone(), recheck));
+            }
+        }
+        if !new.is_empty() {
+            Arc::make_mut(&mut self.flagged).extend(new);
+        }
+    }
+
+    /// The users to recheck live, of those whose keys were last read before `before`: users that are unknown, that
+    /// violate a rule whose violations are rechecked at every check, or that did since the newest listing; and of the
+    /// users that violate other rules, the `in_turn` with the oldest observations.
+    pub fn recheck_candidates(&self, before: Timestamp, in_turn: usize) -> Vec<UserName> {
+        let mut every = BTreeSet::new();
+        let mut others = Vec::new();
+        for entry in self.users.iter().filter(|e| e.user.attempted_at() < before) {
+            let now = entry.verdict().and_then(|v| v.findings.iter().map(|f| f.rule.recheck).max());
+            match now.max(self.flagged.get(&entry.user.name).copied()) {
+                _ if entry.status() == Status::Unknown => {
+                    every.insert(&entry.user.name);
+                }
+                Some(Recheck::EveryCheck) => {
+                    every.insert(&entry.user.name);
+                }
+                Some(Recheck::InTurn) => others.push((entry.user.observed_at(), &entry.user.name)),
+                None => {}
+            }
+        }
+        others.sort_unstable();
+        every.into_iter().chain(others.into_iter().take(in_turn).map(|(_, name)| name)).cloned().collect()
+    }
+
+    /// Sums over all users.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::new();
+        for block in self.users.blocks() {
+            if let Some(block) = &block.totals {
+                totals.add(&block.totals);
+            }
+        }
+        totals
+    }
+
+    /// Violations of each enabled rule, in the order of the rules.
+    pub fn rule_totals(&self, totals: &Totals) -> Vec<RuleTotal> {
+        let enabled: Vec<&Rule> = self.policy.enabled_rules().collect();
+        let rules = RULES.iter().enumerate().filter(|(_, rule)| enabled.contains(rule));
+        rules
+            .map(|(index, rule)| {
+                let root = &self.root.verdict;
+                let of_root = root.findings.iter().filter(|f| *rule == Rule::Root(f.rule) && is_violation(f.state));
+                let violations = u64::from(totals.rules[index].0) + of_root.count() as u64;
+                let undetermined = totals.rules[index].1 > 0 || root.undetermined.contains(index);
+                RuleTotal { rule, violations: (violations > 0 || !undetermined).then_some(violations) }
+            })
+            .collect()
+    }
+
+    /// Whether any subject is in violation, the root user included.
+    pub fn has_violations(&self, totals: &Totals) -> bool {
+        totals.users(Status::Violation) > 0
+            || self.users.iter().filter_map(|e| e.verdict()).any(Verdict::has_violation)
+            || self.root.verdict.findings.iter().any(|f| is_violation(f.state))
+    }
+
+    /// Whether exemptions of the policy match a user of this account: one entry for each exemption.
+    pub fn matched_exemptions(&self) -> Vec<bool> {
+        let mut matched = vec![false; self.policy.exemptions.len()];
+        if matched.is_empty() {
+            return matched;
+        }
+        let root =
+            self.policy.exemptions.matching(&self.account, crate::policy::evaluate::ROOT, &self.account.root_arn());
+        let users = self.users.blocks().iter().filter_map(|b| b.totals.as_ref()).flat_map(|t| t.exemptions.iter());
+        for index in users.map(|i| *i as usize).chain(root) {
+            matched[index] = true;
+        }
+        matched
+    }
+
+    /// The earliest time at which a verdict, or the state of an exemption, can change without a new observation.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let blocks = self.users.blocks().iter().filter_map(|b| b.totals.as_ref()?.next_change);
+        let exemptions = self.policy.exemptions.iter().filter(|e| !e.expired(now)).map(|e| e.expires);
+        blocks.chain(self.root.verdict.next_change).chain(exemptions).min()
+    }
+}
+
+fn is_violation(state: crate::policy::FindingState) -> bool {
+    state == crate::policy::FindingState::Violation
+}
+
+#[cfg(test)]
+mod tests;
