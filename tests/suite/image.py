@@ -2,14 +2,14 @@
 
 The builder of a release is an Alpine image with Rust, which has to be pulled. Here it is this system itself: an empty image
 to which buildah mounts this system's programs, Rust toolchain and downloaded crates. So the same Dockerfile compiles the
-same sources with the same commands, but for glibc instead of musl.
+same sources with the same commands, but for glibc instead of musl. Dependencies that scripts/test compiled for the same target
+and with the same flags are not compiled again.
 """
 
 import contextlib
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import tempfile
 
@@ -21,8 +21,10 @@ HOST = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-
 BUILDER = """
 FROM scratch
 COPY . /
-ENV PATH=/toolchain/bin:/usr/bin CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
+ENV PATH=/toolchain/bin:/usr/bin CARGO_HOME={cargo_home} CARGO_NET_OFFLINE=true
 """
+CARGO_HOME = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
 def output(*arguments, **options):
@@ -56,21 +58,34 @@ class Buildah:
             for name in ("etc", "tmp", "usr"):
                 (base / name).mkdir()
             with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as file:
-                file.write(BUILDER)
+                file.write(BUILDER.format(cargo_home=CARGO_HOME))
                 file.flush()
                 self.build(base, "--file", file.name, "--tag", "localhost/builder")
 
+    def target(self):
+        """Cargo's directory for the build: a copy, by links, of what is compiled already."""
+        target = self.directory / "target"
+        output(*as_root(), "rm", "-rf", target)
+        for part in ("release", f"{HOST}/release"):
+            (target / part).mkdir(parents=True)
+            for name in ("deps", "build", ".fingerprint"):
+                # cargo writes into the small files of the other two.
+                how = ["--archive", "--link"] if name == "deps" else ["--archive"]
+                if (TARGET / part / name).is_dir():
+                    output("cp", *how, TARGET / part / name, target / part)
+        return target
+
     def exporter(self, version, revision):
-        """Builds the exporter's image. What cargo compiled stays, so that the next time only changes are compiled."""
+        """Builds the exporter's image."""
         self.builder()
         toolchain = output("rustc", "--print", "sysroot", cwd=ROOT)
         # Fetched here, because a registry may only be reached with this system's settings.
         output("cargo", "fetch", "--locked", cwd=ROOT)
-        registry = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo")) / "registry"
-        target = self.directory / "target"
-        target.mkdir(exist_ok=True)
+        target = self.target()
         volumes = ["/usr:/usr:ro", "/etc/ssl:/etc/ssl:ro", "/etc/alternatives:/etc/alternatives:ro"]
-        volumes += [f"{toolchain}:/toolchain:ro", f"{registry}:/cargo/registry", f"{target}:/build/target"]
+        volumes += [f"{toolchain}:/toolchain:ro", f"{target}:/build/target"]
+        # At their own paths, which build scripts have recorded.
+        volumes += [f"{file.resolve()}:{file}" for file in (CARGO_HOME / "registry", CARGO_HOME / "config.toml") if file.exists()]
         arguments = {
             "RUST_IMAGE": "localhost/builder",
             "CARGO_BUILD_TARGET": HOST,
@@ -113,7 +128,7 @@ class Container:
 
     count = 0
 
-    def __init__(self, image, root, arguments=(), *, environment=None, mounts=None, entrypoint=None):
+    def __init__(self, image, root, arguments=(), *, environment=None, mounts=None, entrypoint=None, user=None):
         Container.count += 1
         self.name = f"iam-key-exporter-test-{os.getpid()}-{Container.count}"
         self.bundle = pathlib.Path(tempfile.mkdtemp(prefix="container-"))
@@ -121,7 +136,7 @@ class Container:
         output(need("runc"), "spec", "--bundle", self.bundle)
         file = self.bundle / "config.json"
         spec = json.loads(file.read_text())
-        user, group = map(int, image.config["User"].split(":"))
+        user, group = map(int, (user or image.config["User"]).split(":"))
         process = spec["process"]
         process |= {"terminal": False, "user": {"uid": user, "gid": group}, "capabilities": {}, "noNewPrivileges": True}
         process["args"] = [*(entrypoint or image.config["Entrypoint"]), *(arguments or image.config["Cmd"])]
@@ -181,6 +196,5 @@ class Container:
 
 
 def store():
-    """Where images and what cargo compiled for them are kept between runs: in the cache of the tools."""
-    cache = os.environ.get("IAM_KEY_EXPORTER_CACHE") or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "iam-key-exporter"
-    return pathlib.Path(cache) / "image"
+    """Directory of the images: links to what cargo compiled need the same file system."""
+    return TARGET / "image"

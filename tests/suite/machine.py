@@ -3,7 +3,7 @@
 What runs in it sees this system's programs and its own processes, network and /etc; it can install, change and start
 whatever the documentation says, and nothing of it outlives the test. The checkout is there, read-only, at its own path.
 
-Needs root (or sudo without a password), systemd and, for `packages`, Debian or Ubuntu.
+Needs root (or sudo without a password) and systemd.
 """
 
 import os
@@ -47,15 +47,6 @@ for directory in run tmp var/log; do mount -t tmpfs tmpfs "$root/$directory"; do
 mkdir -p "$root$CHECKOUT"
 mount --bind "$CHECKOUT" "$root$CHECKOUT"
 mount -o remount,bind,ro "$root$CHECKOUT"
-if [ -n "$PACKAGES" ]; then
-  # The archives land in this system's cache of packages, if it keeps one; services must not start yet.
-  printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-  chmod +x "$root/usr/sbin/policy-rc.d"
-  export DEBIAN_FRONTEND=noninteractive
-  [ -e /etc/resolv.conf ] && mkdir -p "$root/run/systemd/resolve" && cp -L /etc/resolv.conf "$root/run/systemd/resolve/stub-resolv.conf"
-  install="apt-get install -qq --yes --no-install-recommends $PACKAGES"
-  chroot "$root" sh -c "$install || { apt-get -qq update && $install; }"
-fi
 rm -rf "$root/etc/systemd/system" "$root/etc/cron.d" "$root/etc/iam-key-exporter" "$root/usr/local/bin/iam-key-exporter"
 mkdir -p "$root/etc/systemd/system/test.target.wants" "$root/etc/cron.d"
 cat >"$root/etc/systemd/system/test.target" <<END
@@ -88,24 +79,22 @@ exec unshare --net --pid --ipc --uts --cgroup --fork --kill-child sh -e -c '
 
 
 class Machine:
-    """`with Machine(packages=["cron"]) as machine: machine.run("systemctl start ...")`."""
+    """`with Machine() as machine: machine.run("systemctl start ...")`."""
 
-    def __init__(self, packages=()):
-        self.packages = packages
+    def __init__(self):
         self.process = self.pid = None
 
     def __enter__(self):
         need("/lib/systemd/systemd")
         self.base = tempfile.mkdtemp(prefix="machine-")
         self.log = pathlib.Path(self.base + ".log")
-        variables = {"BASE": self.base, "CHECKOUT": str(ROOT), "PACKAGES": " ".join(self.packages), "container": "lxc"}
+        variables = {"BASE": self.base, "CHECKOUT": str(ROOT), "container": "lxc"}
         command = [*as_root(), "env", *(f"{name}={value}" for name, value in variables.items())]
         command += ["unshare", "--mount", "bash", "-c", SETUP]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            # Installing packages is the slow part.
-            wait_until(lambda: self.process.poll() is not None or self._init(), 300, "process 1 of the machine")
+            wait_until(lambda: self.process.poll() is not None or self._init(), what="process 1 of the machine")
             assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
             self.pid = self._init()
             wait_until(lambda: self.run("systemctl is-active test.target", check=False).stdout.strip() == "active")

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import ssl
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import image as images
 import snippets
 from harness import ACCOUNT, DUMMY_AWS, ROOT, TOOLS, Samples, free_port, request, wait_until
-from machine import Machine, as_root, need
+from machine import need
 
 MEBIBYTE = 1024 * 1024
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
@@ -283,98 +284,119 @@ def test_a_name_that_is_not_in_the_certificate_is_rejected(run, authority, front
     assert front.requests == 0
 
 
-# --- docs/docker.md, run ------------------------------------------------------------------------------------------
+# --- docs/docker.md -----------------------------------------------------------------------------------------------
 
 PAGE = ROOT / "docs" / "docker.md"
 
-# Blocks for bash that no test here runs, by a word of them, and the reason.
+# Named blocks that start no container.
+WITHOUT_CONTAINER = {"numbers", "health", "reload"}
+# Blocks without a name, by a word in each.
 NOT_RUN = {
     "--env SSL_CERT_FILE": "the variable is tested above, with a server of that authority",
     "docker build": "buildah builds the same Dockerfile, see image.py",
 }
+# Options of `docker run` without an effect here: containers of these tests are always read-only and without capabilities.
+SWITCHES = {"--detach", "--rm", "--read-only"}
+SETTINGS = {"--name", "--publish", "--restart", "--cap-drop", "--security-opt"}
 
 
-@pytest.fixture(scope="module")
-def machine(image, root):
-    with Machine() as machine:
-        # The machine's /tmp is its own.
-        machine.run("mkdir -p /srv/image /root/work")
-        unpack = f"nsenter --target {machine.pid} --mount --root tar --extract --file - --directory /srv/image"
-        subprocess.run([*as_root(), "sh", "-c", f"tar --create --file - --directory {root} . | {unpack}"], check=True)
-        described = {"name": f"{images.NAME}:{VERSION}", "root": "/srv/image", "config": image.config}
-        command = f"exec {TOOLS.bin('python')} {ROOT}/tests/suite/docker_stand_in.py /srv/image.json"
-        machine.run(
-            f"cat >/srv/image.json <<'END'\n{json.dumps(described)}\nEND\n"
-            f"printf '#!/bin/sh\\n{command} \"$@\"\\n' >/usr/local/bin/docker; chmod 755 /usr/local/bin/docker"
-        )
-        for name, block in snippets.named("file", PAGE).items():
-            machine.run(f"cat >/root/work/{name} <<'END-OF-FILE'\n{block.text}END-OF-FILE\n")
-        machine.run(f"systemd-run --quiet --unit=moto --setenv=PATH {TOOLS.bin('moto_server')} --host 127.0.0.1 --port 5000")
-        wait_until(lambda: machine.run("curl --silent --fail http://127.0.0.1:5000/moto-api/", check=False).returncode == 0, what="moto")
-        for arguments in ("create-user", "create-access-key", "create-access-key"):
-            machine.run(f"{TOOLS.bin('aws')} iam {arguments} --user-name bob", environment=AWS | {"AWS_DEFAULT_REGION": "us-east-1"})
-        yield machine
-
-
-AWS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000"} | {
-    name: value for name, value in DUMMY_AWS.items() if name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
-}
-# The endpoint is the only difference from a real account.
-ENDPOINT = ("docker run ", "docker run --env AWS_ENDPOINT_URL=http://127.0.0.1:5000 ")
+def docker_run(name):
+    """A command of the page as arguments of `Container`: what follows the image, environment, mounts, user."""
+    text = snippets.named("run", PAGE)[name].text.replace("\\\n", " ")
+    given = {"environment": [], "mounts": {}, "user": None}
+    words = iter(shlex.split(next(line for line in text.splitlines() if line.startswith("docker run "))))
+    assert (next(words), next(words)) == ("docker", "run")
+    for word in words:
+        if word == f"{images.NAME}:{VERSION}":
+            return list(words), given
+        if word in SETTINGS:
+            next(words)
+        elif word == "--env":
+            given["environment"].append(next(words))
+        elif word == "--volume":
+            source, target, mode = next(words).split(":")
+            assert mode == "ro"
+            given["mounts"][target] = source
+        elif word == "--user":
+            given["user"] = next(words)
+        else:
+            assert word in SWITCHES, f"{name}: {word}"
+    raise AssertionError(f"{name}: no image")
 
 
 @pytest.fixture
-def follow(machine, request):
-    """Runs a block of the page; each test declares its blocks."""
-    blocks, ran = snippets.named("run", PAGE), set()
-
-    def follow(name, replace=("", ""), **options):
-        ran.add(name)
-        assert replace[0] in blocks[name].text
-        return machine.run("cd /root/work\n" + (blocks[name].text.replace(*replace) if replace[0] else blocks[name].text), **options)
-
-    yield follow
-    assert ran == set(request.function.snippets)
+def listening():
+    port = free_port()
+    return f"--web.listen-address=127.0.0.1:{port}", f"http://127.0.0.1:{port}"
 
 
-@snippets.executes("demo", "numbers", "health")
-def test_the_page_shows_the_demo(machine, follow):
-    follow("demo")
-    wait_until(lambda: "multiple_active_keys" in follow("numbers").stdout)
-    follow("health")
-    assert machine.run("curl --silent http://127.0.0.1:19674/", check=False).returncode != 0
+@pytest.fixture
+def account(moto):
+    """The environment of a shell with credentials for an account with one user in violation."""
+    moto.user("bob", "Active", "Active")
+    return {name: value for name, value in DUMMY_AWS.items() if name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")}
 
 
-@snippets.executes("check", "profile")
-def test_the_page_checks_an_account_once(machine, follow):
-    result = follow("check", ENDPOINT, check=False, environment=AWS)
+def readable(directory):
+    """Makes a temporary directory accessible for the container's user."""
+    for path in (directory, *directory.parents[:2]):
+        path.chmod(0o755)
+    return directory
+
+
+@snippets.executes("demo")
+def test_the_pages_demo(container, listening):
+    arguments, given = docker_run("demo")
+    assert given == {"environment": [], "mounts": {}, "user": None}
+    container([*arguments, listening[0]])
+    wait_until(lambda: 'rule="multiple_active_keys"' in request(listening[1] + "/metrics").body)
+
+
+@snippets.executes("check")
+def test_the_pages_check_with_the_shells_credentials(run, account, moto):
+    arguments, given = docker_run("check")
+    passed_on = {name: account[name] for name in given["environment"] if name in account}
+    assert passed_on == account
+    result = run(*arguments, environment=passed_on | {"AWS_ENDPOINT_URL": moto.url}, mounts=given["mounts"])
     assert result.returncode == 1 and "bob" in result.stdout, result.stderr
-    machine.run(
-        "mkdir -p /root/.aws; printf '[profile audit]\\nregion=us-east-1\\n' >/root/.aws/config\n"
-        "printf '[audit]\\naws_access_key_id=testing\\naws_secret_access_key=testing\\n' >/root/.aws/credentials"
-    )
-    result = follow("profile", ENDPOINT, check=False)
+
+
+@snippets.executes("profile")
+def test_the_pages_check_with_a_profile(run, account, moto, tmp_path):
+    arguments, given = docker_run("profile")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[profile audit]\nregion=us-east-1\n")
+    (tmp_path / ".aws" / "credentials").write_text("[audit]\naws_access_key_id=testing\naws_secret_access_key=testing\n")
+    (tmp_path / ".aws" / "credentials").chmod(0o600)
+    readable(tmp_path)
+    assert given["user"] == "$(id -u):$(id -g)"
+    mounts = {target: source.replace("$HOME", str(tmp_path)) for target, source in given["mounts"].items()}
+    environment = dict(each.split("=") for each in given["environment"]) | {"AWS_ENDPOINT_URL": moto.url}
+    result = run(*arguments, environment=environment, mounts=mounts, user=f"{os.getuid()}:{os.getgid()}")
     assert result.returncode == 1 and "bob" in result.stdout, result.stderr
 
 
-@snippets.executes("serve", "reload")
-def test_the_page_keeps_checking(machine, follow):
-    given = "".join(f"--env {name}={value} " for name, value in AWS.items())
-    follow("serve", ("docker run ", f"docker run {given}"))
+@snippets.executes("serve")
+def test_the_pages_service(container, account, moto, listening, tmp_path):
+    arguments, given = docker_run("serve")
+    config = readable(tmp_path) / "config.yaml"
+    config.write_text(snippets.named("file", PAGE)["config.yaml"].text)
+    mounts = {target: source.replace("$PWD", str(tmp_path)) for target, source in given["mounts"].items()}
+    serving = container([*arguments, listening[0]], environment=account | {"AWS_ENDPOINT_URL": moto.url}, mounts=mounts)
 
     def known():
-        return Samples.parse(machine.get(19674))
+        return Samples.parse(request(listening[1] + "/metrics").body)
 
     wait_until(lambda: known().value("iam_key_exporter_account_up", account_id=ACCOUNT) == 1)
     assert known().value("aws_iam_users", status="rotating") == 1
-    machine.run("sed 's/24h/0s/' /root/work/config.yaml >/root/work/new && cat /root/work/new >/root/work/config.yaml")
-    assert "check succeeded" in follow("reload").stdout
+    # In place: the mount is of the file, not of its directory.
+    config.write_text(config.read_text().replace("24h", "0s"))
+    serving.signal("HUP")
     wait_until(lambda: known().value("aws_iam_access_key_violations", rule="multiple_active_keys") == 1)
-    machine.run("docker rm --force iam-key-exporter")
 
 
 def test_every_command_of_the_page_is_run_or_there_is_a_reason():
-    assert sorted(snippets.named("run", PAGE)) == snippets.executed(sys.modules[__name__])
+    assert set(snippets.named("run", PAGE)) - WITHOUT_CONTAINER == set(snippets.executed(sys.modules[__name__]))
     unnamed = [block.text for block in snippets.blocks(PAGE) if block.language == "bash" and not block.name]
     assert len(unnamed) == len(NOT_RUN)
     for word in NOT_RUN:

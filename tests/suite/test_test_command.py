@@ -23,7 +23,6 @@ case "$*" in
   test*) echo "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s"
          echo "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s" ;;
 esac
-mkdir -p target/release
 """
 
 TOOLS = """#!/bin/sh
@@ -38,6 +37,11 @@ echo "tools: ready: $PWD/bin"
 PREREQUISITES = """#!/bin/sh
 echo "prerequisites $*" >>"$CALLS"
 [ "$FAIL" != prerequisites ] || { echo "buildah is missing"; exit 1; }
+"""
+
+CRATES = """#!/bin/sh
+echo "crates $*" >>"$CALLS"
+[ "$FAIL" != crates-cache ] || { echo "no space left"; exit 1; }
 """
 
 DENY = """#!/bin/sh
@@ -62,6 +66,8 @@ def checkout(tmp_path):
         ("path/cargo", CARGO),
         ("scripts/tools", TOOLS),
         ("scripts/prerequisites", PREREQUISITES),
+        ("scripts/crates", CRATES),
+        ("path/rustc", "#!/bin/sh\necho 'host: this-machine'\n"),
         ("scripts/deny", DENY),
         ("bin/pytest", PYTEST),
     ):
@@ -99,10 +105,11 @@ def test_everything_runs_cheap_steps_first_and_is_counted(checkout):
     result, calls = run(checkout)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "37 passed, 0 failed"
-    binary = f"{checkout}/target/release/iam-key-exporter"
+    binary = f"{checkout}/target/this-machine/release/iam-key-exporter"
     foreground = [
         "prerequisites ",
         "cargo fetch --locked",
+        "crates restore",
         "cargo fmt --check",
         "tools python actionlint",
         "pytest tests/suite/test_repository.py tests/suite/test_workflows.py -m static with nothing",
@@ -110,6 +117,7 @@ def test_everything_runs_cheap_steps_first_and_is_counted(checkout):
         "cargo doc --locked --no-deps",
         "cargo test --locked --no-run",
         "cargo test --locked --no-fail-fast",
+        "crates keep",
         "deny",
         f"pytest tests/suite -m not static and not deploy -n 2 --dist loadfile --durations=10 with {binary}",
         f"pytest tests/suite -m deploy --durations=10 with {binary}",
@@ -168,6 +176,11 @@ def test_tools_that_cannot_be_installed_are_shown(checkout):
     assert "one of them" in result.stdout
 
 
+def test_a_cache_of_crates_that_fails_costs_time_only(checkout):
+    result, _ = run(checkout, fail="crates-cache")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "37 passed, 0 failed")
+
+
 def test_an_interrupted_run_fails_and_leaves_nothing_in_the_background(checkout):
     process = subprocess.Popen([checkout / "scripts" / "test"], stdout=subprocess.PIPE, text=True, env=environment(checkout, "interrupted"))
     child = checkout / "child"
@@ -198,8 +211,8 @@ def test_the_fast_part_needs_no_tools(checkout):
 def test_the_deployment_tests_run_alone(checkout):
     result, calls = run(checkout, "--deploy")
     assert result.returncode == 0
-    assert calls[1:3] == ["tools prometheus python", "cargo build --release --locked"]
-    assert calls[3].startswith("pytest tests/suite -m deploy with ")
+    assert calls[1:5] == ["tools prometheus python", "cargo fetch --locked", "crates restore", "cargo build --release --locked"]
+    assert calls[5].startswith("pytest tests/suite -m deploy with ")
     assert result.stdout.splitlines()[-1] == "10 passed, 0 failed"
 
 
@@ -226,7 +239,8 @@ def test_ci_gives_it_a_cargo_home_that_holds_the_registrys_configuration_and_no_
     shutil.copy2(checkout / "path" / "cargo", home / "bin" / "cargo")
     (home / "registry" / "cache").mkdir(parents=True)
     (home / "config.toml").write_text("# a mirror\n")
-    environment = without_make() | {"CARGO_HOME": str(home)}
+    environment = without_make() | {"CARGO_HOME": str(home), "IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache")}
+    (tmp_path / "cache" / "cargo-home" / "registry").mkdir(parents=True)  # of an earlier run
     result = subprocess.run(["bash", ".ci/run"], cwd=checkout, capture_output=True, text=True, timeout=60, env=environment)
     assert result.stdout == f"bin\nconfig.toml\n# a mirror\n{home}/bin/cargo\n"
     # The test command's failure is CI's.
@@ -238,3 +252,58 @@ def test_the_step_of_static_checks_names_the_modules_that_are_marked():
     marked = {file.name for file in (ROOT / "tests" / "suite").glob("test_*.py") if "\npytestmark = pytest.mark.static\n" in file.read_text()}
     (line,) = re.findall(r"^step 'static checks'.*$", (ROOT / "scripts" / "test").read_text(), re.MULTILINE)
     assert set(re.findall(r"tests/suite/(\S+)", line)) == marked
+
+
+# --- scripts/crates -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package with one dependency, for the real cargo; and the environment of its script."""
+    place = tmp_path / "package"
+    for path, text in {
+        "Cargo.toml": '[package]\nname = "outer"\nversion = "1.0.0"\nedition = "2024"\n[dependencies]\ninner = { path = "../inner" }\n[workspace]\n',
+        "src/main.rs": "fn main() { inner::greet() }\n",
+        "../inner/Cargo.toml": '[package]\nname = "inner"\nversion = "1.0.0"\nedition = "2024"\n',
+        "../inner/src/lib.rs": 'pub fn greet() { println!("hello") }\n',
+    }.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(text)
+    for path in ("rust-toolchain.toml", "scripts/crates"):
+        (place / path).parent.mkdir(exist_ok=True)
+        shutil.copy2(ROOT / path, place / path)
+    kept = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
+    return place, kept | {"IAM_KEY_EXPORTER_CACHE": str(tmp_path / "cache")}
+
+
+def test_compiled_dependencies_are_kept_for_the_next_checkout_and_the_package_itself_is_not(package, tmp_path):
+    place, environment = package
+
+    def call(*command):
+        result = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr
+        return result.stdout + result.stderr
+
+    target = call("rustc", "-vV").partition("host: ")[2].split()[0]
+    builds = [["cargo", "build"], ["cargo", "build", "--release"], ["cargo", "build", "--release", "--target", target]]
+    for build in builds:
+        call(*build)
+    call("scripts/crates", "keep")
+    (archive,) = (tmp_path / "cache" / "crates").iterdir()
+    names = call("tar", "--list", "--file", str(archive))
+    assert "libinner-" in names and "outer" not in names
+    shutil.rmtree(place / "target")
+    call("scripts/crates", "restore")
+    for build in builds:
+        said = call(*build, "--verbose")
+        assert "Fresh inner" in said and "Compiling outer" in said
+    # What is there already stays as it is.
+    (place / "target" / "release" / "deps" / "mark").touch()
+    call("scripts/crates", "restore")
+    assert (place / "target" / "release" / "deps" / "mark").exists()
+    # Another lock file has another archive.
+    with open(place / "Cargo.lock", "a") as file:
+        file.write("# changed\n")
+    shutil.rmtree(place / "target")
+    call("scripts/crates", "restore")
+    assert not (place / "target").exists()
