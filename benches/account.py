@@ -36,7 +36,7 @@ def inventory(count):
 
 
 def serve_moto(count, port):
-    """Through boto3 five thousand users take minutes; here they are put into moto's own memory."""
+    """Writes the users directly into moto's memory, because creating 5,000 users with boto3 takes minutes."""
     from moto.iam.models import iam_backends
     from moto.server import main
 
@@ -47,7 +47,7 @@ def serve_moto(count, port):
             key = iam.create_access_key(name)
             key.create_date = MADE
             key.last_used = USED
-    # As on AWS most of the time, a report is there already.
+    # A report already exists, as usual on AWS.
     iam.generate_report()
     main(["-H", "127.0.0.1", "-p", str(port)])
 

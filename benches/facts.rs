@@ -41,7 +41,7 @@ fn keys_of(user: usize) -> usize {
     }
 }
 
-/// A credential report as AWS writes it.
+/// A credential report in the format of AWS.
 fn report() -> String {
     let mut text = String::from(
         "user,arn,user_creation_time,password_enabled,password_last_used,password_last_changed,\

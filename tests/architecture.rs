@@ -1,10 +1,10 @@
-//! Holds the layers of the crate: which room may import which, and which rooms are pure.
+//! Checks the layers of the crate: which module may import which, and which modules are pure.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A room, and the rooms that it may import.
+/// A module, and the modules that it may import.
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("policy", &["model"]),
@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// Files and folders that know no runtime, no network, no files, no environment and no clock.
+/// Files and directories that use no runtime, network, files, environment or clock.
 const PURE: &[&str] = &["text", "model", "policy", "state", "report", "exposition/families", "exposition/family"];
 const IMPURE: &[&str] = &[
     "tokio::",
@@ -82,7 +82,7 @@ fn room(file: &str) -> &str {
     file.split('/').next().unwrap()
 }
 
-/// The rooms named after `crate::` (in the binary, after the crate's name).
+/// The modules named after `crate::` (in the binary, after the crate's name).
 fn imports(code: &str) -> Vec<&str> {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut rooms = Vec::new();
@@ -105,7 +105,7 @@ fn rooms_import_only_what_lies_below_them() {
     let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
     for (file, code) in sources() {
         let room = room(&file);
-        let allowed = allowed.get(room).unwrap_or_else(|| panic!("src/{file}.rs is in a room that nobody knows"));
+        let allowed = allowed.get(room).unwrap_or_else(|| panic!("src/{file}.rs is in an unlisted module"));
         for import in imports(&code) {
             assert!(import == room || allowed.contains(&import), "src/{file}.rs imports {import}");
         }
@@ -119,7 +119,7 @@ fn pure_rooms_are_pure() {
         if PURE.iter().any(|p| file == *p || file.starts_with(&format!("{p}/"))) {
             seen += 1;
             for word in IMPURE {
-                assert!(!code.contains(word), "src/{file}.rs is pure and says {word}");
+                assert!(!code.contains(word), "src/{file}.rs is pure and contains {word}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Made-up accounts, and every form in which the exporter can meet them: AWS's answers, a credential report, an
-//! inventory. Dates are relative to now, so that a verdict on them is the same whenever the tests run.
+//! Generated accounts, in every input format of the exporter: AWS's responses, a credential report, an inventory.
+//! Dates are relative to now, so that the verdicts do not depend on the date of the test run.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub struct User {
     pub path: String,
     pub tags: Vec<(String, String)>,
     pub keys: Vec<Key>,
-    /// Free text of the report's column of that name; the column is there when a user has one.
+    /// Text of the report's column of that name; the column is present if a user has one.
     pub additional_credentials_info: Option<String>,
 }
 
@@ -87,8 +87,8 @@ impl Account {
         Account { id: "123456789012".into(), partition: "aws".into(), root_keys: 0, users }
     }
 
-    /// Every shape that has misled a tool before: `bob` and `bobby`, a comma, inactive keys, paths.
-    /// In breach of the policy: `bob` (since 20 days) and `team.lead` (since 3 days).
+    /// Users that are easy to handle incorrectly: `bob` and `bobby`, a comma, inactive keys, paths.
+    /// In violation of the policy: `bob` (for 20 days) and `team.lead` (for 3 days).
     pub fn example() -> Account {
         Account::new([
             User::new("alice", [Key::active(12)]),
@@ -123,7 +123,7 @@ impl Account {
         self.users.retain(|u| u.name != name);
     }
 
-    /// CSV as AWS writes it: root first, no newline at the end.
+    /// CSV in the format of AWS: the root user first, no newline at the end.
     pub fn credential_report(&self) -> String {
         let additional = self.users.iter().any(|u| u.additional_credentials_info.is_some());
         let mut header = String::from(

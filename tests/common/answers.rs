@@ -1,4 +1,4 @@
-//! AWS's answers as XML, in the shape of IAM's and STS's query protocol.
+//! AWS's responses as XML, in the format of the query protocol of IAM and STS.
 
 use super::account::{Account, Key, User, days_ago};
 use jiff::Timestamp;

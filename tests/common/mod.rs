@@ -1,4 +1,4 @@
-//! What tests of the whole program share: made-up accounts, and an AWS that gives them out and fails on command.
+//! Shared parts of whole-program tests: generated accounts, and a fake AWS that serves them and injects faults.
 
 pub mod account;
 pub mod answers;

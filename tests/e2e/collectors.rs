@@ -1,4 +1,4 @@
-//! Live, report and file tell the same story of the same account, each with the calls that it needs and no more.
+//! Live, report and file give the same result for the same account, each with exactly the calls that it needs.
 
 use crate::common::{Account, FakeIam, Fault, Key, On, Pages, Report, User, days_ago, now};
 use crate::exporter::{check, cli, serve, wait_until};
@@ -12,7 +12,7 @@ fn active_keys(user: &str) -> String {
     format!(r#"aws_iam_user_active_access_keys{{account_id="123456789012",user_name="{user}"}}"#)
 }
 
-/// What is said about each user, and about root: everything that does not depend on how it was found out.
+/// The result for each user, and for the root user, without the parts that depend on the collector.
 fn verdicts(json: &Value) -> Value {
     let mut verdicts = json.clone();
     for key in ["collector", "checked_at", "facts_at"] {
@@ -21,7 +21,7 @@ fn verdicts(json: &Value) -> Value {
     for user in verdicts["users"].as_array_mut().unwrap() {
         user.as_object_mut().unwrap().remove("observed_at");
     }
-    // Root's breach is dated by the facts.
+    // The start of the root user's violation is the time of the observation.
     for finding in verdicts["root"]["findings"].as_array_mut().unwrap() {
         finding.as_object_mut().unwrap().remove("since");
     }
@@ -33,7 +33,7 @@ fn statuses(json: &Value) -> BTreeMap<String, String> {
     users.map(|u| (u["name"].as_str().unwrap().into(), u["status"].as_str().unwrap().into())).collect()
 }
 
-/// An account with a user in every situation that the rules know.
+/// An account with a user for every case of the rules.
 fn eventful() -> Account {
     let mut account = Account::example().root_keys(1);
     account.users.extend([
@@ -72,7 +72,7 @@ fn live_report_and_files_come_to_the_same_verdicts() {
         (&"live".into(), &"report".into(), &"file".into())
     );
 
-    // And they are the right ones, counted by hand.
+    // The expected values, counted manually.
     let expected = [
         ("Erin", "compliant"),
         ("a,b", "compliant"),
@@ -101,7 +101,7 @@ fn live_report_and_files_come_to_the_same_verdicts() {
 }
 
 #[test]
-fn partitions_and_root_are_told_by_either_collector() {
+fn partitions_and_root_are_known_to_either_collector() {
     for collector in ["live", "report"] {
         let mut account = Account::example().root_keys(2);
         account.partition = "aws-us-gov".into();
@@ -144,7 +144,7 @@ fn more_users_than_the_largest_page() {
     assert_eq!(iam.calls_of("ListAccessKeys"), 1203);
 }
 
-/// Every call, by name: what is not here needs no permission.
+/// Every call, by name: other operations need no permission.
 #[test]
 fn each_collector_makes_the_calls_that_it_needs_and_no_other() {
     let calls = |args: &[&str]| {
@@ -216,7 +216,7 @@ fn files_need_no_aws() {
     assert_eq!(iam.calls(), []);
 }
 
-/// AWS hands out an old report for hours; whoever it shows in breach is read anew at each check.
+/// AWS returns an old report for hours; users that it flags are rechecked live at each check.
 #[test]
 fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
     let iam = FakeIam::start(Account::example());
@@ -230,7 +230,7 @@ fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
     let key = |n| format!(r#"aws_iam_access_key_active{{account_id="123456789012",key="{n}",user_name="bob"}}"#);
     assert_eq!((metrics.value(&key(1)), metrics.value(&key(2))), (Some(0.0), Some(1.0)));
 
-    // The same old report comes back, and with it bob's two keys; the newer reading stands.
+    // The same old report is returned, with bob's two keys; the newer observation wins.
     let metrics = exporter.wait_for_another_check();
     assert_eq!(metrics.value(VIOLATIONS), Some(1.0), "{}", metrics.facts());
 
@@ -240,7 +240,7 @@ fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
     assert_eq!(metrics.value(&active_keys("team.lead")), None);
     let metrics = exporter.wait_for_another_check();
     assert_eq!(metrics.value(&active_keys("team.lead")), None);
-    assert_eq!(iam.reads_of("alice"), 0, "nobody else is read one by one");
+    assert_eq!(iam.reads_of("alice"), 0, "no other user is read live");
 }
 
 #[test]
@@ -266,18 +266,18 @@ fn users_with_old_keys_are_read_live_in_turn() {
     iam.forget_calls();
     let exporter = serve(&iam, ["--collector=report"]);
     exporter.wait_for_success();
-    wait_until("everybody's turn", || (0..250).all(|i| iam.reads_of(&format!("user-{i:03}")) > 0));
+    wait_until("all users to be read", || (0..250).all(|i| iam.reads_of(&format!("user-{i:03}")) > 0));
 }
 
 #[test]
-fn a_new_report_beats_an_older_reading() {
+fn a_new_report_wins_over_an_older_observation() {
     let iam = FakeIam::start(Account::example());
     iam.freeze_report();
     let exporter = serve(&iam, ["--collector=report"]);
     exporter.wait_for_success();
     iam.change(|account| account.user("bob").keys[0].active = false);
     exporter.wait_for_sample(VIOLATIONS, 1.0);
-    // The key is switched on again, and a report that was made after that says so.
+    // The key is reactivated, and a report that was generated afterwards contains it.
     iam.change(|account| account.user("bob").keys[0].active = true);
     let content = iam.account().credential_report().into_bytes();
     iam.set_report(Report::Fixed { content, generated_at: now() + SignedDuration::from_secs(5) });
@@ -285,7 +285,7 @@ fn a_new_report_beats_an_older_reading() {
 }
 
 #[test]
-fn a_user_in_breach_that_cannot_be_read_live_stays_as_the_report_says() {
+fn a_flagged_user_that_cannot_be_read_live_stays_as_in_the_report() {
     let iam = FakeIam::start(Account::example());
     iam.fail(On::operation("ListAccessKeys"), Fault::ACCESS_DENIED);
     let json = check(&iam, ["--collector=report", "--output=json"]).expect(1).json();
@@ -294,7 +294,7 @@ fn a_user_in_breach_that_cannot_be_read_live_stays_as_the_report_says() {
 }
 
 #[test]
-fn the_age_of_the_facts_is_the_reports() {
+fn the_age_of_the_inventory_is_the_reports() {
     let facts = r#"iam_key_exporter_account_facts_timestamp_seconds{account_id="123456789012"}"#;
     let iam = FakeIam::start(Account::example());
     let generated_at = now() - SignedDuration::from_hours(3);
@@ -344,9 +344,9 @@ fn a_report_that_never_comes_is_given_up_without_a_busy_loop() {
     assert!((2..=3).contains(&iam.calls_of("GenerateCredentialReport")), "{:?}", iam.calls());
 }
 
-/// The columns show two keys; should AWS ever say that there are more, the user is read live.
+/// The columns contain two keys; if the report indicates more, the user is read live.
 #[test]
-fn whoever_has_more_credentials_than_the_report_shows_is_read_live() {
+fn users_with_more_credentials_than_the_report_contains_are_read_live() {
     let mut account = Account::example();
     account.user("alice").additional_credentials_info = Some("1 more access key".into());
     let iam = FakeIam::start(account.clone());
@@ -414,7 +414,7 @@ fn an_account_whose_users_all_vanish_in_mid_check_is_not_believed() {
     assert!(ran.stderr().contains("does not know 7 of 7 users"), "{}", ran.stderr());
 }
 
-/// A key that goes away between two calls is no reason to know nothing of its user.
+/// A key that is deleted between two calls does not make its user unknown.
 #[test]
 fn a_key_that_vanishes_in_mid_check_is_no_error() {
     let iam = FakeIam::start(Account::example());

@@ -14,10 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Long, because machines that test are busy; no test that passes ever waits for it.
+/// Long, because test machines are busy; a passing test never waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks until there is something, or fails the test.
+/// Polls until there is a value, or fails the test.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -29,7 +29,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Between two looks.
+/// The interval of polling.
 #[allow(clippy::disallowed_methods, reason = "a test has a thread of its own")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(10));
@@ -39,7 +39,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }
 
-/// A command line of the exporter: nothing of the tester's own environment, no home, no instance metadata.
+/// A command line of the exporter: without the developer's environment, home and instance metadata.
 pub struct Cli {
     command: Command,
     home: TempDir,
@@ -69,7 +69,7 @@ impl Cli {
         self
     }
 
-    /// With this AWS, credentials for it, and no need to be gentle with it.
+    /// Uses this AWS, with credentials and a high request rate.
     pub fn aws(self, iam: &FakeIam) -> Self {
         self.credentials()
             .env("AWS_ENDPOINT_URL", iam.url())
@@ -142,7 +142,7 @@ impl Cli {
         received
     }
 
-    /// Starts `serve` on a free port of 127.0.0.1, and waits until it says which.
+    /// Starts `serve` on a free port of 127.0.0.1, and waits until the log contains the port.
     pub fn serve(self) -> Exporter {
         self.arg("--web.listen-address=127.0.0.1:0").serve_where_told()
     }
@@ -204,7 +204,7 @@ impl Terminal {
     }
 }
 
-/// Reads to the end, so that a full pipe stops nobody.
+/// Reads to the end, so that a full pipe blocks no process.
 fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -213,7 +213,7 @@ fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// `serve`, checking every fifth of a second unless told otherwise.
+/// `serve`, with a default check interval of a fifth of a second.
 pub fn serve<S: AsRef<OsStr>>(iam: &FakeIam, args: impl IntoIterator<Item = S>) -> Exporter {
     cli(["serve"]).aws(iam).env("IAM_KEY_EXPORTER_CHECK_INTERVAL", "200ms").args(args).serve()
 }

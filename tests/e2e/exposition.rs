@@ -1,7 +1,7 @@
-//! The metrics of facts, to the byte.
+//! Exact snapshots of the metrics of the inventory.
 //!
-//! `data/NAME.prom` is what `data/inventory.json` looks like with the flags below. When a change is meant, accept what
-//! is written now, look at the difference, and commit it with the change:
+//! `data/NAME.prom` is the exposition of `data/inventory.json` with the flags below. After an intended change, accept
+//! the new output, review the difference, and commit it with the change:
 //!
 //! ```sh
 //! ACCEPT_SNAPSHOTS=1 cargo test --test e2e exposition && git diff tests/e2e/data

@@ -1,4 +1,4 @@
-//! What cannot be found out is said, and nothing that was known is lost or invented over it.
+//! Failures are reported, and never remove or replace known data.
 
 use crate::common::{Account, FakeIam, Fault, Key, On, Pages, User};
 use crate::exporter::{Exporter, check, cli, serve, wait_for, wait_until};
@@ -20,11 +20,11 @@ fn active_keys(user: &str) -> String {
     format!(r#"aws_iam_user_active_access_keys{{account_id="123456789012",user_name="{user}"}}"#)
 }
 
-/// The process lives, serves, is not ready, and says why: several checks long, logged once.
+/// The process runs, serves, is not ready, and reports the reason: over several checks, logged once.
 #[track_caller]
 fn fails_from_the_start(exporter: &Exporter, reason: &str) -> Metrics {
     let metrics = wait_for(reason, || Some(exporter.metrics()).filter(|m| m.failures(reason) >= 3.0));
-    assert_eq!(metrics.facts(), "", "nothing is known, so nothing is said");
+    assert_eq!(metrics.facts(), "", "unknown values are absent");
     let up = metrics.value(UP).or(metrics.value(UP_UNKNOWN));
     assert_eq!(up, Some(0.0), "{}", metrics.without_help());
     assert_eq!(metrics.value(LAST_SUCCESS), None);
@@ -78,7 +78,7 @@ fn access_denied_on_everything_but_the_identity() {
 }
 
 #[test]
-fn keys_of_nobody_can_be_read() {
+fn no_users_keys_can_be_read() {
     let iam = FakeIam::start(Account::example());
     iam.fail(On::operation("ListAccessKeys"), Fault::ACCESS_DENIED);
     fails_from_the_start(&serve(&iam, ["--collector=live"]), "access_denied");
@@ -86,8 +86,8 @@ fn keys_of_nobody_can_be_read() {
 
 /// The SDK tries longer than each of these checks may take, until its budget of retries is used up.
 #[test]
-fn nobody_listens_where_aws_should_be() {
-    // A port that was free a moment ago and is nobody's now.
+fn no_server_listens_at_the_address_of_aws() {
+    // A port that was free a moment ago and is unused.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("http://127.0.0.1:{port}");
     let command = |name: &str| cli([name, "--collector=live"]).credentials().env("AWS_ENDPOINT_URL", &endpoint);
@@ -171,9 +171,9 @@ fn throttling_that_outlasts_all_retries() {
     assert_eq!(iam.calls_of("ListUsers"), 8, "as many attempts as it may make, no more");
 }
 
-/// Each failure on its own, after a check that was good: the facts stay as they were, to the letter.
+/// Each failure separately, after a successful check: the data stays byte for byte the same.
 #[test]
-fn failures_after_a_good_check_change_no_fact() {
+fn failures_after_a_good_check_change_no_data() {
     let broken = "<ListUsersResponse><ListUsersResult><Users><member><UserName>bob</Us";
     let failures: [(&str, On, Fault, &str); 13] = [
         ("live", On::EVERYTHING, Fault::ACCESS_DENIED, "access_denied"),
@@ -204,7 +204,7 @@ fn failures_after_a_good_check_change_no_fact() {
         assert_eq!(exporter.get("/readyz").status, 200);
 
         if matches!(fault, Fault::Hang) {
-            // Only so is a hanging check short, and a good one long enough.
+            // Short enough for a hanging check, and long enough for a successful one.
             drop(exporter);
             hanging_after_a_good_check(&iam, on, fault);
             continue;
@@ -217,7 +217,7 @@ fn failures_after_a_good_check_change_no_fact() {
         assert_eq!(exporter.get("/readyz").status, 200, "{what}: ready stays ready");
         assert_eq!(exporter.logged("check failed"), 1, "{what}:\n{}", exporter.log());
 
-        // Nothing that a failed check leaves behind stands in the way of the next good one.
+        // A failed check does not affect the next successful one.
         let (facts, success) = (after.value(FACTS), after.value(LAST_SUCCESS));
         let later = exporter.metrics();
         assert_eq!((later.value(FACTS), later.value(LAST_SUCCESS)), (facts, success), "{what}: dates stand still");
@@ -240,7 +240,7 @@ fn hanging_after_a_good_check(iam: &FakeIam, on: On, fault: Fault) {
     assert_eq!(after.value(UP), Some(0.0));
 }
 
-/// An answer that ends too early must not pass for a short list, wherever it ends.
+/// A truncated response must not be taken for a short list, regardless of where it ends.
 #[test]
 fn a_cut_off_answer_is_no_answer() {
     let ends = ["<Users>", "<AccessKeyMetadata>", "</member>", "</Users>", "</AccessKeyMetadata>", "Result>\n<Resp"];
@@ -317,7 +317,7 @@ fn a_user_that_cannot_be_read_is_unknown_and_its_violation_stays_until_disproved
     let after = exporter.wait_for_sample(UNKNOWN_USERS, 1.0);
     assert_eq!(after.value(&active_keys("bob")), None, "unknown, not 0 and not 2");
     assert_eq!(after.of("aws_iam_access_key_active{").lines().filter(|l| l.contains(r#"user_name="bob""#)).count(), 0);
-    assert_eq!(after.value(&since("bob")), began, "nobody said that it is over");
+    assert_eq!(after.value(&since("bob")), began, "no observation shows that it is over");
     assert_eq!(after.value(VIOLATIONS), Some(2.0));
     assert_eq!(after.value(UP), Some(1.0), "the rest of the account stands");
     assert_eq!(after.value(&active_keys("alice")), Some(1.0));
@@ -328,7 +328,7 @@ fn a_user_that_cannot_be_read_is_unknown_and_its_violation_stays_until_disproved
 
     iam.change(|account| account.user("bob").keys[0].active = false);
     let after = exporter.wait_for_another_check();
-    assert_eq!(after.value(&since("bob")), began, "a fix that nobody could see changes nothing");
+    assert_eq!(after.value(&since("bob")), began, "a fix that was not observed changes nothing");
 
     iam.heal();
     let after = exporter.wait_for_sample(&active_keys("bob"), 1.0);
@@ -354,7 +354,7 @@ fn a_user_that_was_never_read_is_unknown_and_nothing_else() {
     assert!(bob["active_access_keys"].is_null() && bob["access_keys"].is_null(), "{bob}");
 }
 
-/// Whoever cannot be read one by one for reasons of his own is unknown too, not only who is forbidden.
+/// A user that cannot be read for any reason of its own is unknown, not only after a denial.
 #[test]
 fn whatever_goes_wrong_with_one_user_concerns_that_user_only() {
     for fault in
@@ -379,7 +379,7 @@ fn a_user_that_vanishes_in_mid_check_is_gone_and_no_error() {
     assert_eq!(json["summary"]["users"]["unknown"], 0);
 }
 
-/// What root's keys are is asked with a call of its own, which can fail on its own.
+/// The root user's keys are requested with a separate call, which can fail separately.
 #[test]
 fn roots_violation_stays_while_roots_keys_cannot_be_read() {
     let root = r#"aws_iam_access_key_violations{account_id="123456789012",rule="root_access_key"}"#;
@@ -388,7 +388,7 @@ fn roots_violation_stays_while_roots_keys_cannot_be_read() {
     assert_eq!(exporter.wait_for_success().value(root), Some(1.0));
     iam.fail(On::operation("GetAccountSummary"), Fault::ACCESS_DENIED);
     let after = exporter.wait_for_another_check();
-    assert_eq!(after.value(root), Some(1.0), "nobody said that it is over");
+    assert_eq!(after.value(root), Some(1.0), "no observation shows that it is over");
     iam.heal();
     iam.change(|account| account.root_keys = 0);
     exporter.wait_for_sample(root, 0.0);
@@ -421,7 +421,7 @@ fn a_changed_reason_is_logged_again() {
     assert_eq!(exporter.logged("check failed"), 2, "{}", exporter.log());
 }
 
-/// Neither the log nor the page shows what is secret, or key IDs that nobody asked for.
+/// Neither the log nor the page contains secrets, or key IDs that were not asked for.
 #[test]
 fn no_secret_and_no_key_id_is_shown() {
     let account = Account::new([User::new("bob", [Key::active(9), Key::active(8)])]);
@@ -441,7 +441,7 @@ fn no_secret_and_no_key_id_is_shown() {
     assert!(ran.stdout().contains(&key_id));
 }
 
-/// What an attempt means for the check is logged once, by the exporter; the SDK's own lines are not.
+/// The exporter logs the result of an attempt once; the SDK's own lines are suppressed.
 #[test]
 fn the_log_holds_no_lines_of_the_sdk() {
     let iam = FakeIam::start(Account::example());

@@ -1,7 +1,7 @@
 //! The real binary, from outside: against a fake AWS, with files, over HTTP, by signals.
 //!
-//! One program, because each links the whole AWS SDK. Nothing here sleeps for a guessed time: tests look again and
-//! again until a deadline, or count calls.
+//! One program, because each links the whole AWS SDK. No test sleeps for a fixed time: tests poll until a deadline, or
+//! count calls.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! Reports and inventories that do not add up: an error that says where, and not a single fact.
+//! Malformed reports and inventories: an error with the location, and no data.
 
 use crate::common::{Account, FakeIam, Key, Report, User, now};
 use crate::exporter::{check, cli, wait_for, wait_until};
@@ -39,7 +39,7 @@ fn with_line(line: &str) -> String {
     format!("{}\n{line}", sound())
 }
 
-/// What is wrong, the report, and what the message must contain: where it is, in rows and columns.
+/// The error, the report, and the location that the message must contain, as row and column.
 fn malformed() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     let alice = sound().lines().nth(2).unwrap().to_owned();
     let text = |s: String| s.into_bytes();
@@ -117,13 +117,13 @@ fn a_malformed_report_from_a_file() {
         for output in ["table", "json", "csv", "prometheus"] {
             let flags = ["check", "--input.credential-report=report.csv", &format!("--output={output}")];
             let ran = cli(flags).file("report.csv", &report).run();
-            let said = ran.stderr();
-            assert_eq!(ran.code(), 3, "{what}: {}{said}", ran.stdout());
-            assert_eq!(ran.stdout(), "", "{what}: facts in spite of the error");
-            assert!(said.contains("report.csv") && said.contains("(file_malformed)"), "{what}: {said}");
-            assert!(words.iter().all(|w| said.contains(w)), "{what}: {words:?} in {said}");
-            assert_eq!(said.trim().lines().count(), 1, "{what}: {said}");
-            // The form of the output changes nothing: one look at the others is enough.
+            let stderr = ran.stderr();
+            assert_eq!(ran.code(), 3, "{what}: {}{stderr}", ran.stdout());
+            assert_eq!(ran.stdout(), "", "{what}: data in spite of the error");
+            assert!(stderr.contains("report.csv") && stderr.contains("(file_malformed)"), "{what}: {stderr}");
+            assert!(words.iter().all(|w| stderr.contains(w)), "{what}: {words:?} in {stderr}");
+            assert_eq!(stderr.trim().lines().count(), 1, "{what}: {stderr}");
+            // The output format does not matter: one run with the others is sufficient.
             if what != "empty" {
                 break;
             }
@@ -137,19 +137,19 @@ fn a_malformed_report_from_aws() {
     for (what, content, words) in malformed() {
         iam.set_report(Report::Fixed { content, generated_at: now() });
         let ran = check(&iam, ["--collector=report", "--output=json"]);
-        let said = ran.stderr();
-        assert_eq!(ran.code(), 3, "{what}: {}{said}", ran.stdout());
-        assert_eq!(ran.stdout(), "", "{what}: facts in spite of the error");
+        let stderr = ran.stderr();
+        assert_eq!(ran.code(), 3, "{what}: {}{stderr}", ran.stdout());
+        assert_eq!(ran.stdout(), "", "{what}: data in spite of the error");
         // AWS's empty content is no content.
-        if !said.contains("no content") {
-            assert!(said.contains("(report_malformed)"), "{what}: {said}");
-            assert!(words.iter().all(|w| said.contains(w)), "{what}: {words:?} in {said}");
+        if !stderr.contains("no content") {
+            assert!(stderr.contains("(report_malformed)"), "{what}: {stderr}");
+            assert!(words.iter().all(|w| stderr.contains(w)), "{what}: {words:?} in {stderr}");
         }
     }
     assert_eq!(iam.calls_of("ListAccessKeys"), 0);
 }
 
-/// The sound report is sound: otherwise the cases above prove nothing.
+/// The undamaged report is valid: otherwise the cases above prove nothing.
 #[test]
 fn the_report_that_is_damaged_above_is_sound_and_so_are_its_harmless_variants() {
     let lines = |text: String, end: &str| text.replace('\n', end) + end;
@@ -177,7 +177,7 @@ fn the_report_that_is_damaged_above_is_sound_and_so_are_its_harmless_variants() 
 
 /// Serving goes on with what was known, until the file is sound again.
 #[test]
-fn a_report_that_becomes_malformed_changes_no_fact() {
+fn a_report_that_becomes_malformed_changes_no_data() {
     let command = cli(["serve", "--check.interval=100ms", "--input.credential-report=report.csv"]);
     let exporter = command.file("report.csv", sound()).serve();
     let before = exporter.wait_for_success();
@@ -198,7 +198,7 @@ fn a_report_that_becomes_malformed_changes_no_fact() {
     assert_eq!(exporter.logged("check failed"), 2, "malformed, then unreadable:\n{}", exporter.log());
 }
 
-/// In one step, as a careful writer does: nobody sees half a file.
+/// Atomically, so that a reader never gets a partial file.
 fn replace(path: &std::path::Path, content: &[u8]) {
     let new = path.with_extension("new");
     std::fs::write(&new, content).unwrap();
@@ -246,11 +246,11 @@ fn a_malformed_inventory() {
         ),
     ] {
         let ran = cli(["check", "--input.inventory=inv.json", "--output=json"]).file("inv.json", inventory).run();
-        let said = ran.stderr();
-        assert_eq!(ran.code(), 3, "{what}: {}{said}", ran.stdout());
+        let stderr = ran.stderr();
+        assert_eq!(ran.code(), 3, "{what}: {}{stderr}", ran.stdout());
         assert_eq!(ran.stdout(), "", "{what}");
-        assert!(said.contains("inv.json") && said.contains("(file_malformed)"), "{what}: {said}");
-        assert!(words.iter().all(|w| said.contains(w)), "{what}: {words:?} in {said}");
+        assert!(stderr.contains("inv.json") && stderr.contains("(file_malformed)"), "{what}: {stderr}");
+        assert!(words.iter().all(|w| stderr.contains(w)), "{what}: {words:?} in {stderr}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The exposition, looked at by series.
+//! Access to the series of an exposition.
 
 #[derive(Debug, Clone)]
 pub struct Metrics(String);
@@ -32,7 +32,7 @@ impl Metrics {
         self.samples().filter(|(s, _)| s.split('{').next() == Some(name)).map(|(_, v)| v).sum()
     }
 
-    /// Everything about AWS, as it is written: comparing this is comparing all facts.
+    /// All metrics about AWS, unchanged, for comparison of the whole inventory.
     pub fn facts(&self) -> String {
         self.of("aws_iam_")
     }

@@ -50,7 +50,7 @@ fn sigterm_ends_it_while_the_report_is_not_ready() {
     ends_in_good_order(&exporter, "TERM");
 }
 
-/// A file system can hang too; a pipe that nobody writes to is one that does.
+/// A file system can hang, too, for example a pipe without a writer.
 #[test]
 fn sigterm_ends_it_while_a_file_hangs() {
     let command = cli(["serve", "--input.inventory=pipe"]);

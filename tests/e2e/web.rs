@@ -70,7 +70,7 @@ fn gzip_is_one_member_and_only_for_those_who_take_it() {
 }
 
 #[test]
-fn the_sizes_that_are_told_are_the_sizes() {
+fn the_reported_sizes_are_the_sizes() {
     let exporter = exporter(&[]);
     let metrics = exporter.metrics();
     let size = |encoding| metrics.value(&format!(r#"iam_key_exporter_exposition_size_bytes{{encoding="{encoding}"}}"#));
@@ -118,7 +118,7 @@ fn what_is_too_large_or_no_http_is_refused_and_serving_goes_on() {
         assert!(answer.as_ref().map_or(true, |r| r.status >= 400), "{nonsense:?}: {answer:?}");
     }
     assert_eq!(exporter.get("/livez").status, 200);
-    // A body that nobody asked for is not read to its end.
+    // An unexpected body is not read to its end.
     let headers = [("Content-Length", "1000000000")];
     let mut stream = connect(exporter.address()).unwrap();
     write!(stream, "POST /metrics HTTP/1.1\r\nHost: x\r\n{}: {}\r\n\r\nsome", headers[0].0, headers[0].1).unwrap();
@@ -127,7 +127,7 @@ fn what_is_too_large_or_no_http_is_refused_and_serving_goes_on() {
 }
 
 #[test]
-fn it_listens_where_it_is_told_on_ipv4_and_ipv6() {
+fn it_listens_at_the_configured_addresses_on_ipv4_and_ipv6() {
     let iam = FakeIam::start(Account::example());
     let exporter = cli(["serve", "--web.listen-address=127.0.0.1:0", "--web.listen-address=[::1]:0"]).aws(&iam);
     let exporter = exporter.serve_where_told();
