@@ -29,8 +29,8 @@ macro_rules! rules {
         #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct RuleSettings {
-            $(pub $user: $user::Settings,)*
-            $(pub $root: $root::Settings,)*
+            $(#[serde(deserialize_with = "settings::null_as_default")] pub $user: $user::Settings,)*
+            $(#[serde(deserialize_with = "settings::null_as_default")] pub $root: $root::Settings,)*
         }
 
         /// Rules for IAM users.

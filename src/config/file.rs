@@ -47,7 +47,7 @@ impl Settings {
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {
             return Ok(Settings::default());
         }
-        let settings: Settings = serde_saphyr::from_str(text).map_err(|e| FileError::Yaml(one_line(&e.to_string())))?;
+        let settings: Settings = serde_saphyr::from_str(text).map_err(|e| FileError::Yaml(one_line(text, &e)))?;
         settings.check_exemptions()?;
         Ok(settings)
     }
@@ -74,11 +74,27 @@ impl Settings {
     }
 }
 
-/// The library's message without the lines of the file, and without hints for users of the library.
-fn one_line(message: &str) -> String {
-    let message = message.strip_prefix("error: ").unwrap_or(message);
+/// The library's message with the name of the key, without the lines of the file and hints for users of the library.
+fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
+    let message = error.to_string();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
     let (message, _) = message.split_once("\n --> ").unwrap_or((message, ""));
-    message.trim_end().replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+    let message = message.trim_end().replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+    let key = error.location().and_then(|at| key_of_value(text, at.line(), at.column()));
+    match (key, message.split_once(": ")) {
+        (Some(key), Some((place, what))) if place.starts_with("line ") => format!("{place}: {key}: {what}"),
+        _ => message,
+    }
+}
+
+/// The key before the value at this line and column, both counted from 1.
+fn key_of_value(text: &str, line: u64, column: u64) -> Option<&str> {
+    let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let column = usize::try_from(column).ok()?.checked_sub(1)?;
+    let (end, _) = line.char_indices().nth(column)?;
+    let before = line.get(..end)?.trim_end().strip_suffix(':')?;
+    let start = before.rfind(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(0, |at| at.saturating_add(1));
+    before.get(start..).filter(|key| !key.is_empty())
 }
 
 fn exemption(entry: &ExemptionEntry) -> Exemption {
@@ -167,6 +183,20 @@ mod tests {
             let error = Settings::from_yaml(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
             assert!(error.contains(&format!("line {line}")), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_values_name_the_key() {
+        for (text, message) in [
+            ("check:\n  timeout: soon\n", "line 2 column 12: timeout: \"soon\" is not a duration"),
+            ("check: {interval: 5m, timeout: 0s}\n", "line 1 column 32: timeout: it must be longer than zero"),
+            ("collector: sideways\n", "line 1 column 12: collector: unknown variant"),
+            ("checks: {}\n", "line 1 column 1: unknown field"),
+            ("web:\n  listen_address:\n  - nowhere\n", "line 3 column 5: \"nowhere\" is not host:port"),
+        ] {
+            let error = Settings::from_yaml(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
         }
     }
 

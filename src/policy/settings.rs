@@ -1,5 +1,6 @@
 //! Small types that settings of several rules share.
 
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// Ninety days: CIS's limit for the age of a key, and our default for disuse.
@@ -65,6 +66,16 @@ pub fn format_duration(duration: Duration) -> String {
         }
     }
     format!("{seconds}s")
+}
+
+/// For `#[serde(deserialize_with)]`: a key with nothing after it is like an absent one.
+///
+/// # Errors
+/// Those of the type.
+pub fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// For `#[serde(with)]`.

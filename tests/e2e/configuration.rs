@@ -315,6 +315,11 @@ fn a_section_with_nothing_under_it_is_empty() {
             assert_eq!(yaml, defaults, "{file}");
         }
     }
+    for rule in ["multiple_active_keys", "key_age", "unused_key", "root_access_key"] {
+        let file = format!("policy:\n  {rule}:\n");
+        let yaml = verify(&["--config.file=c.yaml"]).file("c.yaml", &file).run().expect(0).stdout();
+        assert_eq!(yaml, defaults, "{file}");
+    }
     let file = "check:\n  interval:\n  timeout: 3m\nweb:\n  listen_address:\n";
     let yaml = verify(&["--config.file=c.yaml"]).file("c.yaml", file).run().expect(0).stdout();
     assert_eq!(yaml, defaults.replace("timeout: 10m", "timeout: 3m"));
