@@ -11,6 +11,7 @@ mod lifecycle;
 pub mod routes;
 pub mod server;
 mod status;
+mod tracked;
 
 pub use lifecycle::{ReloadOutcome, Reloads};
 pub use server::{ListenError, Listeners, serve};

@@ -8,38 +8,55 @@ use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// Whoever takes longer is not healthy.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An exporter that takes longer is not healthy.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The status that a plain HTTP URL answers with.
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthcheckError {
+    #[error("{url:?} is not a URL: {source}")]
+    Malformed { url: String, source: hyper::http::uri::InvalidUri },
+    #[error("{0:?} is not an http:// URL")]
+    NotHttp(String),
+    #[error("{0:?} names no host")]
+    NoHost(String),
+    #[error("cannot connect to {authority}: {source}")]
+    Connect { authority: String, source: std::io::Error },
+    #[error("{authority}: {source}")]
+    Exchange { authority: String, source: hyper::Error },
+    #[error("{url} does not answer within {} seconds", TIMEOUT.as_secs())]
+    Timeout { url: String },
+}
+
+/// Requests a plain HTTP URL and returns the status of the answer.
 ///
 /// # Errors
-/// What is wrong with the URL, or why there is no answer.
-pub async fn status(url: &str) -> Result<StatusCode, String> {
-    match tokio::time::timeout(PATIENCE, ask(url)).await {
+/// When the URL is invalid, or there is no answer in time.
+pub async fn status(url: &str) -> Result<StatusCode, HealthcheckError> {
+    match tokio::time::timeout(TIMEOUT, request(url)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("{url} does not answer within {} seconds", PATIENCE.as_secs())),
+        Err(_) => Err(HealthcheckError::Timeout { url: url.to_owned() }),
     }
 }
 
-async fn ask(url: &str) -> Result<StatusCode, String> {
-    let uri: Uri = url.parse().map_err(|e| format!("{url:?} is not a URL: {e}"))?;
+async fn request(url: &str) -> Result<StatusCode, HealthcheckError> {
+    let uri: Uri = url.parse().map_err(|source| HealthcheckError::Malformed { url: url.to_owned(), source })?;
     if uri.scheme_str() != Some("http") {
-        return Err(format!("{url:?} is not an http:// URL"));
+        return Err(HealthcheckError::NotHttp(url.to_owned()));
     }
-    let authority = uri.authority().ok_or_else(|| format!("{url:?} names no host"))?;
-    let stream =
-        TcpStream::connect((uri.host().unwrap_or_default().trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)))
-            .await
-            .map_err(|e| format!("cannot connect to {authority}: {e}"))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("{authority}: {e}"))?;
+    let authority = uri.authority().ok_or_else(|| HealthcheckError::NoHost(url.to_owned()))?.as_str();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80)))
+        .await
+        .map_err(|source| HealthcheckError::Connect { authority: authority.to_owned(), source })?;
+    let failed = |source| HealthcheckError::Exchange { authority: authority.to_owned(), source };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection);
+    let mut request = Request::new(Empty::<Bytes>::new());
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    let request = Request::get(path)
-        .header(hyper::header::HOST, authority.as_str())
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| e.to_string())?;
-    let response = sender.send_request(request).await.map_err(|e| format!("{authority}: {e}"))?;
+    *request.uri_mut() = path.parse().map_err(|source| HealthcheckError::Malformed { url: url.to_owned(), source })?;
+    let host = authority.parse().expect("an authority is a header value");
+    request.headers_mut().insert(hyper::header::HOST, host);
+    let response = sender.send_request(request).await.map_err(failed)?;
     Ok(response.status())
 }

@@ -1,90 +1,221 @@
-//! How many connections are served at once, and who has to go when there are too many: whoever has been waiting
-//! longest without a request. So idle and slow clients cannot hold up the others.
+//! How many connections are open at once, and which one is evicted for a new one.
+//!
+//! A connection is *silent* until its first request, *busy* from a request until the last byte of the answer is written,
+//! and *idle* between two requests. At a limit the longest silent connection is evicted, and an idle one only if none is
+//! silent, so that clients which send nothing take no room from scrapes and probes. A busy one is never cut, unless its
+//! answer takes longer than any scrape waits for.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// A newcomer waits so long for somebody to leave before somebody is asked to.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// Nobody is asked to leave who was served, or came, so lately: the answer may still be on its way.
-const GRACE: Duration = Duration::from_secs(1);
+/// No scrape waits for so long. A client that takes an answer byte by byte would otherwise keep its connection for ever.
+const LONGEST_ANSWER: Duration = Duration::from_secs(120);
+/// The rank of a connection changes with time only by [`LONGEST_ANSWER`]; a fraction of that is soon enough.
+const RECHECK: Duration = Duration::from_secs(1);
+/// One client may hold half of all connections, and so many in any case: several scrapers can share an address.
+const LEAST_PER_CLIENT: usize = 8;
+/// Descriptors that are left for AWS, files and name resolution: a quarter of the limit, at least these.
+const LEAST_RESERVED_DESCRIPTORS: u64 = 10;
 
+/// The open connections.
 pub(super) struct Connections {
-    limit: Arc<Semaphore>,
+    limit: usize,
+    limit_per_client: usize,
     open: Mutex<Vec<Arc<Connection>>>,
+    /// A connection was closed or became idle.
+    changed: Notify,
 }
 
-/// One client. It counts as long as this, and its guard, live.
+/// Activity of one connection.
 pub(super) struct Connection {
-    /// `None` while a request is being answered.
-    waiting_since: Mutex<Option<Instant>>,
-    leave: Notify,
+    client: IpAddr,
+    activity: Mutex<Activity>,
+    evicted: Notify,
+    connections: Arc<Connections>,
 }
 
-/// Ends the connection's being counted when dropped.
-pub(super) struct Guard {
-    connections: Arc<Connections>,
-    connection: Arc<Connection>,
-    _permit: OwnedSemaphorePermit,
+#[derive(Debug, Clone, Copy)]
+struct Activity {
+    phase: Phase,
+    since: Instant,
 }
+
+/// In the order of eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Silent,
+    Idle,
+    /// The handler runs.
+    Handling,
+    /// The answer is being written.
+    Writing,
+    Evicted,
+}
+
+/// A connection's place. It is free again when this is dropped.
+pub(super) struct Permit(Arc<Connection>);
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Connections { limit: Arc::new(Semaphore::new(most)), open: Mutex::default() })
+    /// At most `configured` connections, or as many as the limit of file descriptors leaves room for.
+    pub(super) fn new(configured: usize) -> Arc<Self> {
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = descriptors.map_or(configured, |all| configured.min(room(all, open_descriptors())));
+        if limit < configured {
+            tracing::warn!(
+                configured,
+                limit,
+                descriptors,
+                "fewer connections than configured: the limit of open file descriptors is too low"
+            );
+        }
+        Self::with_limit(limit)
     }
 
-    /// Counts a newcomer, as soon as there is room.
-    pub(super) async fn admit(self: &Arc<Self>) -> Guard {
-        let permit = loop {
-            match timeout(PATIENCE, Arc::clone(&self.limit).acquire_owned()).await {
-                Ok(permit) => break permit.expect("the semaphore is never closed"),
-                Err(_) => self.ask_one_to_leave(),
+    fn with_limit(limit: usize) -> Arc<Self> {
+        let limit_per_client = (limit / 2).max(LEAST_PER_CLIENT).min(limit);
+        Arc::new(Connections { limit, limit_per_client, open: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Acquires a place for a new connection, evicting another one at a limit. Waits while all are busy; `None` if all
+    /// of the client's own are, which must not keep other clients waiting.
+    pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
+        let client = client(address);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Before the check, so that no change after it is missed.
+            changed.as_mut().enable();
+            {
+                let mut open = lock(&self.open);
+                let own = open.iter().filter(|c| c.client == client).count();
+                if own < self.limit_per_client && open.len() < self.limit {
+                    let connection = Arc::new(Connection::new(client, Arc::clone(self)));
+                    open.push(Arc::clone(&connection));
+                    return Some(Permit(connection));
+                }
+                let over_own_limit = own >= self.limit_per_client;
+                let evicting = evict(open.iter().filter(|c| !over_own_limit || c.client == client));
+                if over_own_limit && !evicting {
+                    return None;
+                }
             }
-        };
-        let waiting_since = Mutex::new(Some(Instant::now()));
-        let connection = Arc::new(Connection { waiting_since, leave: Notify::new() });
-        lock(&self.open).push(Arc::clone(&connection));
-        Guard { connections: Arc::clone(self), connection, _permit: permit }
-    }
-
-    fn ask_one_to_leave(&self) {
-        let open = lock(&self.open);
-        let waiting = open.iter().filter_map(|c| lock(&c.waiting_since).map(|since| (since, c)));
-        if let Some((since, connection)) = waiting.min_by_key(|(since, _)| *since)
-            && since.elapsed() >= GRACE
-        {
-            connection.leave.notify_one();
+            let _ = timeout(RECHECK, changed).await;
         }
     }
+
+    /// Evicts a connection because descriptors ran out, and waits for its end for a limited time.
+    pub(super) async fn make_room(&self, at_most: Duration) {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        evict(lock(&self.open).iter());
+        let _ = timeout(at_most, changed).await;
+    }
+}
+
+/// Evicts the first of these in the order of eviction, unless one of them is on its way out already. False if all are busy.
+fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
+    let mut first: Option<(Activity, &Arc<Connection>)> = None;
+    for connection in connections {
+        let activity = *lock(&connection.activity);
+        let evictable = match activity.phase {
+            Phase::Evicted => return true,
+            Phase::Silent | Phase::Idle => true,
+            Phase::Handling | Phase::Writing => activity.since.elapsed() >= LONGEST_ANSWER,
+        };
+        if evictable && first.is_none_or(|(best, _)| (activity.phase, activity.since) < (best.phase, best.since)) {
+            first = Some((activity, connection));
+        }
+    }
+    let Some((seen, connection)) = first else { return false };
+    let mut activity = lock(&connection.activity);
+    // A request may have arrived meanwhile; the caller tries again.
+    if activity.phase == seen.phase {
+        activity.phase = Phase::Evicted;
+        connection.evicted.notify_one();
+    }
+    true
 }
 
 impl Connection {
-    pub(super) fn busy(&self) {
-        *lock(&self.waiting_since) = None;
+    fn new(client: IpAddr, connections: Arc<Connections>) -> Self {
+        let activity = Mutex::new(Activity { phase: Phase::Silent, since: Instant::now() });
+        Connection { client, activity, evicted: Notify::new(), connections }
     }
 
-    pub(super) fn waiting(&self) {
-        *lock(&self.waiting_since) = Some(Instant::now());
+    /// A request has arrived.
+    pub(super) fn request(&self) {
+        self.change(|phase| (phase != Phase::Evicted).then_some(Phase::Handling));
+    }
+
+    /// The handler has returned an answer.
+    pub(super) fn answered(&self) {
+        self.change(|phase| (phase == Phase::Handling).then_some(Phase::Writing));
+    }
+
+    /// Bytes are being written. With pipelined requests this can be an answer after the flush of the one before.
+    pub(super) fn writing(&self) {
+        self.change(|phase| (phase == Phase::Idle).then_some(Phase::Writing));
+    }
+
+    /// Everything that was to be written has been.
+    pub(super) fn flushed(&self) {
+        if self.change(|phase| (phase == Phase::Writing).then_some(Phase::Idle)) {
+            self.connections.changed.notify_waiters();
+        }
+    }
+
+    /// Whether there was a change.
+    fn change(&self, to: impl FnOnce(Phase) -> Option<Phase>) -> bool {
+        let mut activity = lock(&self.activity);
+        let Some(phase) = to(activity.phase) else { return false };
+        // An answer takes time from its request on.
+        if (activity.phase, phase) != (Phase::Handling, Phase::Writing) {
+            activity.since = Instant::now();
+        }
+        activity.phase = phase;
+        true
     }
 }
 
-impl Guard {
-    /// Ends when somebody else needs the room.
-    pub(super) async fn asked_to_leave(&self) {
-        self.connection.leave.notified().await;
+impl Permit {
+    /// Returns when the connection has to be closed.
+    pub(super) async fn evicted(&self) {
+        self.0.evicted.notified().await;
     }
 
     pub(super) fn connection(&self) -> Arc<Connection> {
-        Arc::clone(&self.connection)
+        Arc::clone(&self.0)
     }
 }
 
-impl Drop for Guard {
+impl Drop for Permit {
     fn drop(&mut self) {
-        lock(&self.connections.open).retain(|c| !Arc::ptr_eq(c, &self.connection));
+        lock(&self.0.connections.open).retain(|c| !Arc::ptr_eq(c, &self.0));
+        self.0.connections.changed.notify_waiters();
     }
+}
+
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, of which one host has all addresses.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How many connections a limit of descriptors leaves room for.
+fn room(descriptors: u64, open: u64) -> usize {
+    let reserved = (descriptors / 4).max(LEAST_RESERVED_DESCRIPTORS);
+    usize::try_from(descriptors.saturating_sub(open).saturating_sub(reserved)).unwrap_or(usize::MAX).max(1)
+}
+
+fn open_descriptors() -> u64 {
+    // Without /proc: about what the runtime and the listeners take.
+    std::fs::read_dir("/proc/self/fd").map_or(16, |entries| entries.count() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,34 +223,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_longest_without_a_request_makes_room() {
-        let connections = Connections::new(2);
-        let busy = connections.admit().await;
-        busy.connection().busy();
-        let idle = connections.admit().await;
-        tokio::spawn(async move {
-            idle.asked_to_leave().await;
-            drop(idle);
-        });
-        let start = Instant::now();
-        let newcomer = connections.admit().await;
-        assert!(start.elapsed() >= GRACE, "{:?}", start.elapsed());
-        assert_eq!(lock(&connections.open).len(), 2);
-        drop((busy, newcomer));
-        assert!(lock(&connections.open).is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_is_sent_away_while_being_answered() {
-        let connections = Connections::new(1);
-        let busy = connections.admit().await;
-        busy.connection().busy();
-        let newcomer = tokio::time::timeout(Duration::from_secs(60), connections.admit()).await;
-        assert!(newcomer.is_err());
-        assert!(tokio::time::timeout(Duration::from_secs(1), busy.asked_to_leave()).await.is_err());
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
-//! Picks plain or gzip by `Accept-Encoding` (RFC 9110, section 12.5.3).
+//! Content negotiation: plain or gzip, by `Accept-Encoding` (RFC 9110, section 12.5.3).
 
-/// Whether gzip is acceptable and not less welcome than plain text.
+/// Whether gzip is acceptable and preferred no less than plain text.
 pub fn wants_gzip(accept_encoding: &str) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for item in accept_encoding.split(',') {
@@ -15,7 +15,7 @@ pub fn wants_gzip(accept_encoding: &str) -> bool {
         }
     }
     let gzip: f32 = gzip.or(any).unwrap_or(0.0);
-    // Plain text is always acceptable unless refused, but nobody who names codings asks for it first.
+    // Plain text is acceptable unless it is refused, but a header that names gzip prefers it at equal quality.
     gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::wants_gzip;
 
     #[test]
-    fn the_better_one_is_chosen() {
+    fn the_preferred_coding_is_chosen() {
         for (header, expected) in [
             ("gzip", true),
             ("", false),

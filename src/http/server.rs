@@ -1,6 +1,7 @@
-//! Accept loop, limits, shutdown.
+//! Listeners, accept loop, timeouts, shutdown.
 
-use super::connections::{Connections, Guard};
+use super::connections::{Connections, Permit};
+use super::tracked::Tracked;
 use super::{AppState, routes};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -8,22 +9,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 
-/// A client that takes longer for its headers, or is idle for longer between two requests, is let go.
+/// A connection that is idle for longer, or takes longer for the headers of a request, is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client that takes nothing of the answer for so long is let go.
+/// A connection on which nothing of an answer can be written for so long is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Prometheus sends well under a kilobyte.
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Accepting fails when file descriptors run out; trying again at once would spin.
+/// Pause between two attempts to accept while that fails, for example without file descriptors. It ends early when a
+/// connection is closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// Answers under way at shutdown get this long.
+/// Without a failure for so long, the next one is logged again.
+const EPISODE: Duration = Duration::from_secs(60);
+/// At shutdown, unfinished answers have so much time.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Bound sockets.
@@ -50,7 +56,7 @@ impl Listeners {
         Ok(Listeners(listeners))
     }
 
-    /// What was bound; tells the port where 0 was asked for.
+    /// The bound addresses, with the actual port where 0 was given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(|l| l.local_addr().ok()).collect()
     }
@@ -90,7 +96,7 @@ pub async fn serve(
     }
     let Some(graceful) = Arc::into_inner(graceful) else { return };
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::info!("some clients did not take their answer in time");
+        tracing::info!("drain timeout reached, closing remaining connections");
     }
 }
 
@@ -100,30 +106,39 @@ async fn accept(
     connections: Arc<Connections>,
     graceful: Arc<GracefulShutdown>,
 ) {
+    let mut last_failure: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            // Until there is room for this one, the next ones wait in the kernel's queue.
-            Ok((stream, _)) => connection(stream, Arc::clone(&state), connections.admit().await, &graceful),
+            Ok((stream, peer)) => match connections.acquire(peer.ip()).await {
+                Some(permit) => connection(stream, Arc::clone(&state), permit, &graceful),
+                None => tracing::debug!(%peer, "connection refused: all connections of this client are busy"),
+            },
+            // The client went away while it was waiting.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if last_failure.is_none_or(|at| at.elapsed() >= EPISODE) {
+                    tracing::warn!(%error, "cannot accept connections, evicting idle ones to free file descriptors");
+                }
+                last_failure = Some(Instant::now());
+                connections.make_room(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-fn connection(stream: TcpStream, state: Arc<AppState>, guard: Guard, graceful: &GracefulShutdown) {
+fn connection(stream: TcpStream, state: Arc<AppState>, permit: Permit, graceful: &GracefulShutdown) {
     // Answers are written whole; waiting to fill a packet only delays the last one.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let client = guard.connection();
+    let client = permit.connection();
+    let stream = Tracked::new(Box::pin(stream), Arc::clone(&client));
     let service = service_fn(move |request| {
         let (state, client) = (Arc::clone(&state), Arc::clone(&client));
         async move {
-            client.busy();
+            client.request();
             let response = routes::respond(&state, request).await;
-            client.waiting();
+            client.answered();
             Ok::<_, Infallible>(response)
         }
     });
@@ -132,14 +147,14 @@ fn connection(stream: TcpStream, state: Arc<AppState>, guard: Guard, graceful: &
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         tokio::select! {
             ended = connection => if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended badly");
+                tracing::debug!(%error, "connection failed");
             },
-            () = guard.asked_to_leave() => tracing::debug!("an idle connection made room for another one"),
+            () = permit.evicted() => tracing::debug!("connection evicted"),
         }
     });
 }

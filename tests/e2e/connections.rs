@@ -83,7 +83,6 @@ fn more_idle_clients_than_the_limit_keep_no_request_waiting() {
 }
 
 #[test]
-#[ignore = "pending: limits of connections"]
 fn silent_connections_of_one_client_keep_no_scrape_and_no_probe_waiting() {
     let exporter = exporter(&[]);
     let silent: Vec<TcpStream> = (0..400).map(|_| connect(exporter.address()).unwrap()).collect();
@@ -98,7 +97,6 @@ fn silent_connections_of_one_client_keep_no_scrape_and_no_probe_waiting() {
 
 /// What a scraper holds open between two scrapes is not for strangers to take.
 #[test]
-#[ignore = "pending: limits of connections"]
 fn silent_connections_of_many_clients_take_no_room_from_those_that_ask() {
     let exporter = exporter(&[]);
     let mut scraper = connect_from(client(1), exporter.address(), ANY_SIZE).unwrap();
@@ -120,7 +118,6 @@ fn silent_connections_of_many_clients_take_no_room_from_those_that_ask() {
 
 /// One client takes none of its answers; others are served.
 #[test]
-#[ignore = "pending: limits of connections"]
 fn a_client_that_takes_no_answers_keeps_no_other_client_out() {
     let exporter = exporter_of_size(10_000, &["--web.max-connections=16", "--metrics.users=all"]);
     let slow: Vec<TcpStream> = (0..40)
@@ -139,7 +136,6 @@ fn a_client_that_takes_no_answers_keeps_no_other_client_out() {
 }
 
 #[test]
-#[ignore = "pending: limits of connections"]
 fn an_answer_that_is_being_taken_is_not_cut_under_pressure() {
     let exporter = exporter_of_size(20_000, &["--web.max-connections=4"]);
     let mut slow = connect_from(client(1), exporter.address(), 4096).unwrap();
@@ -162,7 +158,6 @@ fn an_answer_that_is_being_taken_is_not_cut_under_pressure() {
 
 /// Standard streams, sockets of the runtime and of AWS take their share of 32.
 #[test]
-#[ignore = "pending: limits of connections"]
 fn connections_are_bounded_by_the_limit_of_descriptors() {
     let flags = ["serve", "--check.interval=1h", "--input.inventory=i.json"];
     let exporter = cli(flags).file("i.json", Account::of_size(300).inventory().to_string()).descriptors(32).serve();
@@ -178,7 +173,6 @@ fn connections_are_bounded_by_the_limit_of_descriptors() {
 
 /// Other parts of the process can use descriptors up, too.
 #[test]
-#[ignore = "pending: limits of connections"]
 fn when_descriptors_run_out_idle_connections_are_evicted() {
     let exporter = exporter(&[]);
     let silent: Vec<TcpStream> = (0..40).map(|_| connect(exporter.address()).unwrap()).collect();
