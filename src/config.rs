@@ -6,9 +6,8 @@ pub mod file;
 pub mod settings;
 pub mod values;
 
-use crate::exposition::families::tag_label;
 use crate::policy::Policy;
-use crate::source::demo;
+use crate::text::label_name;
 use file::FileError;
 use settings::{InputSection, Setting, Settings};
 use std::collections::{BTreeSet, HashSet};
@@ -21,6 +20,11 @@ use values::{CollectorChoice, InvalidValue, Period};
 
 /// Ten times what 20,000 exemptions take.
 const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// The configuration of `--demo`, where no file is given.
+const DEMO: &str = include_str!("config/demo.yaml");
+/// Often enough to watch the changes of the demo.
+const DEMO_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,7 +142,7 @@ fn add_differences(path: &str, a: &serde_json::Value, b: &serde_json::Value, nam
 fn merge(given: &Given) -> Result<Settings, ConfigError> {
     let mut settings = match &given.config_file {
         Some(path) => read(path)?,
-        None if given.demo => Settings::from_yaml(demo::CONFIG).expect("the embedded configuration is tested"),
+        None if given.demo => Settings::from_yaml(DEMO).expect("the embedded configuration is tested"),
         None => Settings::default(),
     };
     check_inputs(given, &settings)?;
@@ -156,7 +160,7 @@ fn merge(given: &Given) -> Result<Settings, ConfigError> {
 }
 
 fn default_interval(demo: bool) -> Period {
-    if demo { Period(demo::CHECK_INTERVAL) } else { Period::minutes(5) }
+    if demo { Period(DEMO_INTERVAL) } else { Period::minutes(5) }
 }
 
 const COLLECTOR: &str = "collector";
@@ -186,7 +190,7 @@ fn check_tags(tags: &[String]) -> Result<(), ConfigError> {
         if tag.trim().is_empty() {
             return Err(ConfigError::EmptyTag);
         }
-        let label = tag_label(tag);
+        let label = label_name(tag);
         if !labels.insert(label.clone()) {
             return Err(ConfigError::SameLabel { tag: tag.clone(), label });
         }

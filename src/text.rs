@@ -1,4 +1,4 @@
-//! Text from outside that is safe on a terminal and on one line of a log.
+//! Text from outside in forms that are safe: on a terminal, on one line of a log, as the name of a label.
 
 use std::borrow::Cow;
 
@@ -21,9 +21,20 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The name of the label for a tag: `tag_` and the tag's key, reduced to the characters of a label name.
+pub fn label_name(tag: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("tag_{}", tag.chars().map(safe).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_become_label_names() {
+        assert_eq!(label_name("Cost-Centre/é"), "tag_cost_centre__");
+    }
 
     #[test]
     fn what_a_terminal_acts_upon_is_escaped() {

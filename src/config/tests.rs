@@ -2,7 +2,7 @@ use super::*;
 use crate::cli::{Action, Cli, command};
 use crate::model::{Timestamp, UserName};
 use crate::policy::{ExemptionState, Status};
-use crate::source::demo::{CONFIG, DemoSource};
+use crate::source::demo::DemoSource;
 use crate::state::{AccountState, Snapshot};
 use clap::FromArgMatches;
 use std::io::Write;
@@ -79,7 +79,7 @@ fn contradictions_name_what_contradicts() {
 
 #[test]
 fn the_demo_follows_its_script_and_has_users_of_every_status() {
-    let policy = Arc::new(Settings::from_yaml(CONFIG).unwrap().policy());
+    let policy = Arc::new(Settings::from_yaml(DEMO).unwrap().policy());
     let start: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
     let demo = DemoSource::new(start, String::new());
     for (second, expected) in [

@@ -5,6 +5,7 @@ use super::{Options, Users};
 use crate::model::{AccessKey, AccessKeyId, KeyStatus, LastUsed, Timestamp, count_active};
 use crate::policy::{ExemptionState, FindingState, Status};
 use crate::state::{AccountState, Entry, Snapshot};
+use crate::text::label_name;
 
 /// A metric family; all are gauges.
 pub struct Family {
@@ -184,7 +185,7 @@ fn user_info(state: &AccountState, users: &[Entry], options: &Options, out: &mut
         let mut labels = Labels::new(&[("account_id", state.account.id.as_str()), ("path", &user.path)]);
         for name in &options.tags {
             if let Some(tag) = user.tags().iter().find(|t| *t.key == **name) {
-                labels.push(&tag_label(name), &tag.value);
+                labels.push(&label_name(name), &tag.value);
             }
         }
         labels.push("user_name", user.name.as_str());
@@ -245,12 +246,6 @@ fn of_keys(
     }
 }
 
-/// `tag_` and the tag's name as a label name can hold it.
-pub fn tag_label(name: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    format!("tag_{}", name.chars().map(safe).collect::<String>())
-}
-
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -267,10 +262,5 @@ mod tests {
             assert!(family.name.starts_with("aws_iam_") && !family.name.ends_with("_total"), "{}", family.name);
             assert!(family.help.ends_with('.') && !family.help.contains(['\n', '\\']), "{}", family.name);
         }
-    }
-
-    #[test]
-    fn tags_become_label_names() {
-        assert_eq!(tag_label("Cost-Centre/é"), "tag_cost_centre__");
     }
 }

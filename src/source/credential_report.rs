@@ -262,7 +262,8 @@ impl RowReader<'_> {
         if is_absent(value) || value == "not_supported" {
             return Ok(None);
         }
-        parse_date(value).map(Some).map_err(|message| self.cell(column, message))
+        let wrong = |_| self.cell(column, format!("{value:?} is not a date such as 2026-01-31T12:00:00+00:00"));
+        value.parse().map(Some).map_err(wrong)
     }
 
     /// AWS always writes something here, if only `N/A`.
@@ -285,10 +286,6 @@ impl RowReader<'_> {
 
 fn is_absent(value: &str) -> bool {
     matches!(value, "" | "N/A" | "no_information")
-}
-
-fn parse_date(value: &str) -> Result<Timestamp, String> {
-    value.parse().map_err(|_| format!("{value:?} is not a date such as 2026-01-31T12:00:00+00:00"))
 }
 
 /// A quotation mark that is never closed makes one cell of the rest of the file, which the csv crate accepts.

@@ -12,11 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The demonstration's policy, used where no configuration file is given.
-pub const CONFIG: &str = include_str!("demo.yaml");
-/// Often enough to watch the changes.
-pub const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-
 /// When, after the start, the changing user gets a second key, and how long until it is deactivated again.
 const SECOND_KEY_AFTER: Duration = Duration::from_secs(45);
 const FIXED_AFTER: Duration = Duration::from_secs(120);
