@@ -25,15 +25,22 @@
 //! * [`text`]: escapes for terminals and logs. Pure.
 //! * [`app`]: puts everything together.
 
+// Modules that compute times: no setting and no date of AWS may overflow. Where arithmetic can panic, clippy demands
+// checked or saturating operations.
+#[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod app;
+#[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod aws;
 pub mod cli;
+#[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod config;
 pub mod exposition;
 pub mod http;
 pub mod model;
+#[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod policy;
 pub mod report;
+#[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod schedule;
 pub mod source;
 pub mod state;

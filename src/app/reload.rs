@@ -83,7 +83,8 @@ impl Reloader {
             }
             sleep_until(not_before).await;
             let covered = reloads.last_request();
-            not_before = Instant::now() + PAUSE;
+            let started = Instant::now();
+            not_before = started.checked_add(PAUSE).unwrap_or(started);
             let outcome = self.reload().await;
             reloads.finish(covered, outcome);
         }

@@ -58,7 +58,7 @@ pub(super) fn deactivate_unused(keys: &[AccessKey], is_unused: impl Fn(&AccessKe
 }
 
 fn numbered_active(keys: &[AccessKey]) -> impl Iterator<Item = (usize, &AccessKey)> {
-    keys.iter().enumerate().map(|(i, k)| (i + 1, k)).filter(|(_, k)| k.is_active())
+    (1..).zip(keys).filter(|(_, k)| k.is_active())
 }
 
 fn numbers(keys: &[(usize, &AccessKey)]) -> Vec<usize> {

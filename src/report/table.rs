@@ -1,5 +1,7 @@
 //! The table: users with findings or unknown keys, since when, and what to do.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use super::layout::{Row, arrange};
 use super::{Report, Reported, list};
 use crate::model::{AccessKey, LastUsed, Timestamp};
@@ -64,7 +66,7 @@ fn keys(entry: &Entry, report: &Report<'_>) -> String {
     if keys.is_empty() {
         return "none".into();
     }
-    let describe = |(i, key): (usize, &AccessKey)| {
+    let describe = |(number, key): (usize, &AccessKey)| {
         let id = report.key_id(key).map_or(String::new(), |id| format!(" {}", printable(id)));
         let age = key.created().map_or("of unknown age".to_owned(), |c| format!("{} old", ago(c, report.now)));
         let used = match key.last_used() {
@@ -72,9 +74,9 @@ fn keys(entry: &Entry, report: &Report<'_>) -> String {
             LastUsed::Never => "never used".into(),
             LastUsed::Unknown => "last use not known".into(),
         };
-        format!("{}:{id} {}, {age}, {used}", i + 1, key.status.as_str())
+        format!("{number}:{id} {}, {age}, {used}", key.status.as_str())
     };
-    keys.iter().enumerate().map(describe).collect::<Vec<_>>().join("\n")
+    (1..).zip(keys).map(describe).collect::<Vec<_>>().join("\n")
 }
 
 /// The rows of one user: one per finding; the first one names the user.

@@ -61,7 +61,9 @@ impl Plan {
         self.failures_in_a_row = if succeeded { 0 } else { self.failures_in_a_row.saturating_add(1) };
         let pause = match self.failures_in_a_row {
             0 => timing.interval,
-            n => FIRST_RETRY.saturating_mul(1_u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(timing.interval),
+            n => FIRST_RETRY
+                .saturating_mul(1_u32.checked_shl(n.saturating_sub(1)).unwrap_or(u32::MAX))
+                .min(timing.interval),
         };
         let pause = Duration::try_from_secs_f64(pause.as_secs_f64() * (0.9 + 0.2 * jitter)).unwrap_or(pause);
         self.next_check = Some(saturating_add(now, pause));
@@ -88,7 +90,7 @@ impl Plan {
 }
 
 /// An instant is at most some centuries away.
-fn saturating_add(now: Instant, duration: Duration) -> Instant {
+pub(super) fn saturating_add(now: Instant, duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
     now.checked_add(duration).or_else(|| now.checked_add(CENTURY)).unwrap_or(now)
 }

@@ -1,7 +1,7 @@
 //! Checks one account for as long as the process runs.
 
 use super::check::{Check, check_account};
-use super::plan::{Action, Plan, Timing};
+use super::plan::{Action, Plan, Timing, saturating_add};
 use crate::model::{Account, AccountId, Timestamp};
 use crate::policy::Policy;
 use crate::source::{NoProgress, Request, Source, SourceError};
@@ -85,7 +85,7 @@ impl Worker {
         let (limit, now) = (self.timing.timeout, self.now);
         Box::pin(async move {
             let started = Instant::now();
-            let deadline = started + limit;
+            let deadline = saturating_add(started, limit);
             let request = Request { only_user: None, deadline, progress: Arc::new(NoProgress) };
             let account = std::sync::OnceLock::new();
             let identified = |a: &Account| {

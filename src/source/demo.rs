@@ -2,11 +2,14 @@
 //!
 //! Dates are relative to the time of the check, so that every status occurs whenever the demo is started.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use super::{Request, Source, SourceError};
 use crate::model::{
     AccessKey, AccessKeyId, Account, AccountId, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing,
     Observation, Partition, RootKeys, Tag, Timestamp, UserName,
 };
+use crate::policy::after;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,10 +59,10 @@ impl DemoSource {
     /// `deploy-bot` gets a second key, which is first tolerated, then a violation, then deactivated.
     fn changing_user(&self, now: Timestamp) -> DemoUser {
         let since_start = Duration::try_from(now.duration_since(self.started)).unwrap_or_default();
-        let periods = since_start.as_secs() / PERIOD.as_secs();
-        let period_start = self.started + Duration::from_secs(periods * PERIOD.as_secs());
-        let second = period_start + SECOND_KEY_AFTER;
-        let fixed = second + FIXED_AFTER;
+        let periods = since_start.as_secs().checked_div(PERIOD.as_secs()).unwrap_or_default();
+        let period_start = after(self.started, PERIOD.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX)));
+        let second = after(period_start, SECOND_KEY_AFTER);
+        let fixed = after(second, FIXED_AFTER);
 
         let mut keys = vec![active(now, days(30), Some(minutes(20)))];
         if now >= second {
@@ -132,14 +135,14 @@ fn constant_users(now: Timestamp) -> Vec<DemoUser> {
 }
 
 fn user(now: Timestamp, name: &str, path: &str, owner: &'static str, keys: Vec<AccessKey>) -> DemoUser {
-    let numbered = |(n, mut key): (usize, AccessKey)| {
+    let numbered = |(n, mut key): (u8, AccessKey)| {
         // IDs in the form of AWS's own examples.
-        let id = format!("AKIAIOSFODNN7{:.4}{}", name.to_uppercase().replace(['-', ','], "X"), n + 1);
+        let id = format!("AKIAIOSFODNN7{:.4}{}", name.to_uppercase().replace(['-', ','], "X"), n);
         key.id = Some(AccessKeyId::new(&id));
         key
     };
-    let keys = KeysResult::complete(keys.into_iter().enumerate().map(numbered).collect());
-    let created = Some(now - days(400));
+    let keys = KeysResult::complete((1..).zip(keys).map(numbered).collect());
+    let created = Some(before(now, days(400)));
     DemoUser {
         listed: ListedUser { name: UserName::new(name), path: path.into(), created, observed_at: now, keys },
         owner,
@@ -147,8 +150,8 @@ fn user(now: Timestamp, name: &str, path: &str, owner: &'static str, keys: Vec<A
 }
 
 fn active(now: Timestamp, age: Duration, used_ago: Option<Duration>) -> AccessKey {
-    let last_used = used_ago.map_or(LastUsed::Never, |ago| LastUsed::At(now - ago));
-    AccessKey::new(None, KeyStatus::Active, Some(now - age), last_used)
+    let last_used = used_ago.map_or(LastUsed::Never, |ago| LastUsed::At(before(now, ago)));
+    AccessKey::new(None, KeyStatus::Active, Some(before(now, age)), last_used)
 }
 
 fn inactive(now: Timestamp, age: Duration, used_ago: Duration) -> AccessKey {
@@ -157,16 +160,21 @@ fn inactive(now: Timestamp, age: Duration, used_ago: Duration) -> AccessKey {
     key
 }
 
+/// The time before `at`, at most back to the beginning of time.
+fn before(at: Timestamp, duration: Duration) -> Timestamp {
+    at.checked_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
 const fn days(n: u64) -> Duration {
-    hours(24 * n)
+    hours(n.saturating_mul(24))
 }
 
 const fn hours(n: u64) -> Duration {
-    minutes(60 * n)
+    minutes(n.saturating_mul(60))
 }
 
 const fn minutes(n: u64) -> Duration {
-    Duration::from_secs(60 * n)
+    Duration::from_secs(n.saturating_mul(60))
 }
 
 impl Source for DemoSource {

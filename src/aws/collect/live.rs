@@ -80,7 +80,7 @@ impl LiveSource {
             })
             .await;
         // Without any answer the account was not read at all.
-        let read = users.len() - failures.len();
+        let read = users.len().saturating_sub(failures.len());
         let unknown = failures.len();
         if let Some(error) = failures.into_iter().find(|e| read == 0 || e.concerns_account()) {
             return Err(error);

@@ -43,12 +43,12 @@ impl ReportSource {
                 Step::Ready { content, generated_at } => return Ok((content, generated_at)),
                 Step::Wait(why) => why,
             };
-            if Instant::now() + pause >= give_up {
+            if Instant::now().checked_add(pause).is_none_or(|at| at >= give_up) {
                 return Err(SourceError::ReportPending(format!("{why}; the time of the check is used up")));
             }
             tracing::debug!(why, pause_seconds = pause.as_secs_f64(), "the credential report is not ready");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
     }
 
@@ -168,7 +168,7 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E, aws_smithy_runtime_api::htt
 /// A little before the deadline of the check, so that what is known by then can be used.
 fn before_deadline(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
-    deadline - left / 10
+    left.checked_div(10).and_then(|reserve| deadline.checked_sub(reserve)).unwrap_or(deadline)
 }
 
 impl Source for ReportSource {

@@ -1,5 +1,7 @@
 //! Reads a file with bounds: its size, the time it takes, and the number of threads that wait for it.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use crate::model::Timestamp;
 use std::fs::File;
 use std::io::{self, Read};
