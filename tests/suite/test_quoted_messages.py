@@ -22,7 +22,7 @@ def shape(message):
 
 
 def test_quoted_log_messages_exist():
-    messages = {shape(literal) for _, literal in rustsource.literals()}
+    messages = {shape(literal) for _, literal in rustsource.log_messages()}
     quotes = [(name, quote) for name in pages() for quote in QUOTE.findall((ROOT / name).read_text(encoding="utf-8"))]
     assert {name for name, _ in quotes} >= {"docs/runbooks/IamKeyExemptionUnmatched.md"}
     assert [(name, quote) for name, quote in quotes if shape(quote) not in messages] == []
