@@ -9,6 +9,7 @@ mod reload;
 mod shutdown;
 
 pub use check::{CheckError, Verdict, check};
+pub use shutdown::ShutdownSignals;
 
 use crate::aws::Aws;
 use crate::aws::collect::{AutoSource, LiveSource, ReportSource};
@@ -26,7 +27,6 @@ use crate::source::file::{FileSource, Format};
 use anyhow::Context;
 use publisher::Publisher;
 use reload::Reloader;
-use shutdown::ShutdownSignals;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -37,6 +37,7 @@ use tokio::sync::watch;
 pub async fn serve(
     config: Config,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    mut signals: ShutdownSignals,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(ExporterMetrics::new(config.interval()));
     metrics.account_known(UNKNOWN_ACCOUNT);
@@ -45,12 +46,15 @@ pub async fn serve(
     let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
     let state = Arc::new(AppState::new(Arc::clone(&metrics), lifecycle));
     state.update(|status| status.account(UNKNOWN_ACCOUNT, |_| ()));
-    let mut signals = ShutdownSignals::install().context("cannot listen for signals")?;
     let (policy_sender, policy) = watch::channel(Arc::new(config.policy.clone()));
     let reloader = Reloader::install(config.clone(), Arc::new(load), policy_sender, Arc::clone(&metrics))
         .context("cannot listen for signals")?;
 
-    let listeners = Listeners::bind(&config.settings.web.listen_address.0).await?;
+    // A host name among the addresses can make this wait.
+    let listeners = tokio::select! {
+        listeners = Listeners::bind(&config.settings.web.listen_address.0) => listeners?,
+        () = signals.recv() => return Ok(()),
+    };
     for address in listeners.addresses() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }

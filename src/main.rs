@@ -1,12 +1,13 @@
 //! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
-use iam_key_exporter::app::{self, CheckError, Verdict};
+use iam_key_exporter::app::{self, CheckError, ShutdownSignals, Verdict};
 use iam_key_exporter::cli::{self, Action, CheckArgs};
 use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const VIOLATIONS: u8 = 1;
 const USAGE: u8 = 2;
@@ -51,11 +52,23 @@ async fn run() -> ExitCode {
 }
 
 async fn serve(given: Given) -> ExitCode {
-    let config = match load(&given) {
-        Ok(config) => config,
-        Err(code) => return code,
+    let mut signals = match ShutdownSignals::install() {
+        Ok(signals) => signals,
+        Err(error) => return fail(INCOMPLETE, &error),
     };
-    match app::serve(config, move || Config::load(&given)).await {
+    let given = Arc::new(given);
+    let at_start = Arc::clone(&given);
+    // A file that blocks must not keep a signal from ending the process, not even as the first process of a container.
+    let loaded = tokio::select! {
+        loaded = tokio::task::spawn_blocking(move || load(&at_start)) => loaded,
+        () = signals.recv() => return ExitCode::SUCCESS,
+    };
+    let config = match loaded {
+        Ok(Ok(config)) => config,
+        Ok(Err(code)) => return code,
+        Err(error) => return fail(INCOMPLETE, &error),
+    };
+    match app::serve(config, move || Config::load(&given), signals).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(USAGE, &error),
     }

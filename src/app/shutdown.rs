@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that end the process.
 #[must_use = "the signals keep their default action until they are installed and received"]
-pub(super) struct ShutdownSignals {
+pub struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -14,11 +14,12 @@ impl ShutdownSignals {
     ///
     /// # Errors
     /// When the system refuses to register a handler.
-    pub(super) fn install() -> std::io::Result<Self> {
+    pub fn install() -> std::io::Result<Self> {
         Ok(ShutdownSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn recv(&mut self) {
+    /// Returns at the next signal.
+    pub async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -205,7 +205,8 @@ fn a_file_that_blocks_freezes_nothing() {
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     exporter.signal("HUP");
     // Succeeds once the other end is open for reading.
-    let writer = || OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(&path);
+    let writer =
+        || OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(&path);
     let held = crate::exporter::wait_for("the file to be opened", || writer().ok());
     for _ in 0..20 {
         assert_eq!((exporter.get("/livez").status, exporter.get("/metrics").status), (200, 200));
@@ -216,6 +217,21 @@ fn a_file_that_blocks_freezes_nothing() {
     std::fs::rename(&path, exporter.home().join("fifo")).unwrap();
     configure(&exporter, "policy: {multiple_active_keys: {enabled: false}}\n");
     assert_eq!(reload(&exporter).status, 200);
+    exporter.signal("TERM");
+    let (status, _) = exporter.wait_for_end();
+    assert_eq!(status.code(), Some(0), "{}", exporter.log());
+    drop(held);
+}
+
+#[test]
+fn sigterm_ends_a_start_whose_configuration_blocks() {
+    let command = cli(["serve", "--config.file=fifo"]);
+    let path = command.home().join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let exporter = command.spawn();
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let writer = || OpenOptions::new().write(true).custom_flags(nonblocking).open(&path);
+    let held = crate::exporter::wait_for("the file to be opened", || writer().ok());
     exporter.signal("TERM");
     let (status, _) = exporter.wait_for_end();
     assert_eq!(status.code(), Some(0), "{}", exporter.log());
