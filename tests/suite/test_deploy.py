@@ -285,7 +285,7 @@ def test_the_line_for_cron_writes_the_file_and_everything_can_be_removed(machine
     (line,) = [line for line in machine.run("cat /etc/cron.d/iam-key-exporter").stdout.splitlines() if line and line[0] not in "#M"]
     schedule, user, command = re.fullmatch(r"((?:\S+ ){5})(\w+) (.*)", line).groups()
     assert (schedule, user) == ("*/15 * * * * ", "root")
-    # cron would turn it into the end of the line.
+    # cron ends the command at this character.
     assert "%" not in command
     # As cron does: by sh, with little in its environment.
     machine.run(f"env -i HOME=/root LOGNAME=root PATH=/usr/bin:/bin SHELL=/bin/sh /bin/sh -c {shlex.quote(command)}", check=False)

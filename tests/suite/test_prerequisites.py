@@ -215,7 +215,7 @@ def prerequisites(checkout, path, *arguments, **environment):
 PACKAGES = "# a comment\nbash bash rust\none-package no-such-program suite\ntwo-package sh,/no/such/file,sed deploy\nthree python3:no_such_module rust\n"
 
 
-def test_what_is_missing_is_named_all_at_once_with_the_line_that_installs_it(tmp_path):
+def test_everything_missing_is_reported_at_once_with_the_install_command(tmp_path):
     place = checkout(tmp_path / "checkout", PACKAGES)
     path = path_with(tmp_path / "path", **RUST | {"cargo": '[ "$1" != clippy ]\n'})
     result = prerequisites(place, path, PROBLEM="Go is missing")
@@ -226,7 +226,7 @@ def test_what_is_missing_is_named_all_at_once_with_the_line_that_installs_it(tmp
     assert prerequisites(place, path, "--packages").stdout.split() == ["one-package", "two-package", "three"]
 
 
-def test_nothing_is_said_if_nothing_is_missing(tmp_path):
+def test_there_is_no_output_if_nothing_is_missing(tmp_path):
     result = prerequisites(checkout(tmp_path / "checkout", "bash bash rust\n"), path_with(tmp_path / "path", **RUST))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 

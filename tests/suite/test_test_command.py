@@ -295,8 +295,8 @@ def test_compiled_dependencies_are_kept_for_the_next_checkout_and_the_package_it
     shutil.rmtree(place / "target")
     call("scripts/crates", "restore")
     for build in builds:
-        said = call(*build, "--verbose")
-        assert "Fresh inner" in said and "Compiling outer" in said
+        output = call(*build, "--verbose")
+        assert "Fresh inner" in output and "Compiling outer" in output
     # What is there already stays as it is.
     (place / "target" / "release" / "deps" / "mark").touch()
     call("scripts/crates", "restore")
