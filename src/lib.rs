@@ -1,32 +1,32 @@
-//! A Prometheus exporter that keeps checking the IAM users of an AWS account for more than one active access key.
+//! A Prometheus exporter that continuously checks the IAM users of an AWS account for more than one active access key.
 //!
-//! The way of the data:
+//! Data flow:
 //!
 //! ```text
-//! source -> model::Inventory -> policy::evaluate -> state::Snapshot -> exposition::Page -> http
-//! (AWS,     (facts)             (verdicts)          (last good)        (bytes, plain      (copies
-//!  file)                                                                and gzip)          pointers)
+//! source -> model::Observation -> state::AccountState -> policy::evaluate_user -> state::Snapshot -> exposition -> http
+//! (AWS,     (with its time)       (merges)               (verdicts)               (last good)        (segments,   (shares
+//!  file)                                                                                             plain, gzip)  pointers)
 //! ```
 //!
-//! Rooms, from the inside out; `tests/architecture.rs` holds what each may import:
+//! Modules, from the inside out; `tests/architecture.rs` checks which of them each may import:
 //!
-//! * [`model`]: neutral facts. Pure.
+//! * [`model`]: identity types, users, keys, observations. Pure.
 //! * [`policy`]: rules, exemptions, verdicts, advice. A rule is one file and one line in [`policy::RULES`]. Pure.
-//! * [`state`]: the last good facts and the verdicts on them. Pure.
-//! * [`report`]: what `check` prints. Pure.
-//! * [`aws`]: clients, identity, rate limit, request counting, errors of the SDK.
-//! * [`source`]: collectors, behind [`source::Source`]: live, credential report, file, demo.
+//! * [`state`]: the last good data of each account and the verdicts on it. Pure.
+//! * [`report`]: output formats of `check`. Pure.
+//! * [`aws`]: the SDK: clients, identity, rate limit, request counting, errors, and the collectors that call AWS.
+//! * [`source`]: the interface of collectors, [`source::Source`], and those without AWS: file, demo.
 //! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
 //!   [`exposition::exporter`] the metrics about the exporter itself.
-//! * [`schedule`]: when to check and when to judge again.
-//! * [`http`]: accept loop, routes, the page for people.
+//! * [`schedule`]: workers: when to check, to recheck and to evaluate again.
+//! * [`http`]: accept loop, routes, the status page.
 //! * [`cli`]: commands and flags. [`config`]: settings, from flags and the file; [`config::settings::SETTINGS`] is their
 //!   table. [`telemetry`]: logging.
 //! * [`text`]: escapes for terminals and logs. Pure.
-//! * [`app`]: puts everything together.
+//! * [`app`]: composition of the modules.
 
-// Modules that compute times: no setting and no date of AWS may overflow. Where arithmetic can panic, clippy demands
-// checked or saturating operations.
+// Modules that compute times: no setting and no date of AWS may overflow. Clippy requires checked or saturating operations
+// where arithmetic can panic.
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod app;
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -1,4 +1,4 @@
-"""Prose that users read: terms that it does not use, and quoted log messages that exist."""
+"""Prose that users read does not contain banned terms."""
 
 import json
 import re
