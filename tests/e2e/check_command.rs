@@ -69,7 +69,7 @@ fn the_textfile_is_what_serving_would_have_shown() {
     let served = crate::exporter::serve(&iam, ["--collector=live"]).wait_for_success();
     let text = check(&iam, ["--collector=live", "--output=prometheus"]).expect(1).stdout();
     let written = crate::metrics::Metrics::new(text);
-    assert_eq!(written.facts(), served.facts());
+    assert_eq!(written.inventory(), served.inventory());
     assert_eq!(written.value(r#"iam_key_exporter_account_up{account_id="123456789012"}"#), Some(1.0));
     assert!(written.sum("iam_key_exporter_account_last_success_timestamp_seconds") > 1e9);
     assert!(!written.text().contains("process_"), "node_exporter has its own and refuses a second one");

@@ -111,7 +111,7 @@ fn partitions_and_root_are_known_to_either_collector() {
         let info = format!(
             r#"aws_iam_account_info{{account_id="123456789012",account_name="prod",collector="{collector}",partition="aws-us-gov"}}"#
         );
-        assert_eq!(metrics.value(&info), Some(1.0), "{}", metrics.facts());
+        assert_eq!(metrics.value(&info), Some(1.0), "{}", metrics.inventory());
         assert_eq!(metrics.value(r#"aws_iam_account_root_active_access_keys{account_id="123456789012"}"#), Some(2.0));
         let root = r#"aws_iam_access_key_violations{account_id="123456789012",rule="root_access_key"}"#;
         assert_eq!(metrics.value(root), Some(1.0), "one root, however many keys it has");
@@ -232,7 +232,7 @@ fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
 
     // The same old report is returned, with bob's two keys; the newer observation wins.
     let metrics = exporter.wait_for_another_check();
-    assert_eq!(metrics.value(VIOLATIONS), Some(1.0), "{}", metrics.facts());
+    assert_eq!(metrics.value(VIOLATIONS), Some(1.0), "{}", metrics.inventory());
 
     // Deleted altogether.
     iam.change(|account| account.remove("team.lead"));

@@ -144,10 +144,10 @@ impl Cli {
 
     /// Starts `serve` on a free port of 127.0.0.1, and waits until the log contains the port.
     pub fn serve(self) -> Exporter {
-        self.arg("--web.listen-address=127.0.0.1:0").serve_where_told()
+        self.arg("--web.listen-address=127.0.0.1:0").serve_as_configured()
     }
 
-    pub fn serve_where_told(self) -> Exporter {
+    pub fn serve_as_configured(self) -> Exporter {
         let exporter = self.spawn();
         wait_until("the exporter to listen", || !exporter.addresses().is_empty() || exporter.has_ended());
         assert!(!exporter.addresses().is_empty(), "it does not serve:\n{}", exporter.log());

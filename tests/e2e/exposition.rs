@@ -18,7 +18,7 @@ fn exposition(flags: &[&str]) -> String {
     let command = cli(["check", "--output=prometheus", "--input.inventory=i.json", "--config.file=c.yaml"]).args(flags);
     // There are users of every status in it, also of unknown.
     let ran = command.file("i.json", INVENTORY).file("c.yaml", CONFIG).run().expect(3);
-    Metrics::new(ran.stdout()).facts()
+    Metrics::new(ran.stdout()).inventory()
 }
 
 #[track_caller]

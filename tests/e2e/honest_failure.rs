@@ -24,7 +24,7 @@ fn active_keys(user: &str) -> String {
 #[track_caller]
 fn fails_from_the_start(exporter: &Exporter, reason: &str) -> Metrics {
     let metrics = wait_for(reason, || Some(exporter.metrics()).filter(|m| m.failures(reason) >= 3.0));
-    assert_eq!(metrics.facts(), "", "unknown values are absent");
+    assert_eq!(metrics.inventory(), "", "unknown values are absent");
     let up = metrics.value(UP).or(metrics.value(UP_UNKNOWN));
     assert_eq!(up, Some(0.0), "{}", metrics.without_help());
     assert_eq!(metrics.value(LAST_SUCCESS), None);
@@ -93,7 +93,7 @@ fn no_server_listens_at_the_address_of_aws() {
     let command = |name: &str| cli([name, "--collector=live"]).credentials().env("AWS_ENDPOINT_URL", &endpoint);
     let exporter = command("serve").args(["--check.interval=50ms", "--check.timeout=50ms"]).serve();
     let metrics = wait_for("connection", || Some(exporter.metrics()).filter(|m| m.failures("connection") >= 3.0));
-    assert_eq!(metrics.facts(), "");
+    assert_eq!(metrics.inventory(), "");
     assert_eq!(metrics.value(UP_UNKNOWN), Some(0.0));
     assert_eq!(exporter.get("/livez").status, 200);
     assert_eq!(exporter.get("/readyz").status, 503);
@@ -136,7 +136,7 @@ fn the_page_is_served_while_the_first_call_hangs() {
     assert_eq!(exporter.get("/readyz").status, 503);
     let metrics = exporter.metrics();
     assert_eq!(metrics.value(UP_UNKNOWN), Some(0.0));
-    assert_eq!(metrics.facts(), "");
+    assert_eq!(metrics.inventory(), "");
     assert!(exporter.get("/").text().contains("under way"));
 }
 
@@ -211,7 +211,7 @@ fn failures_after_a_good_check_change_no_data() {
         }
         iam.fail(on, fault);
         let after = wait_for(&what, || Some(exporter.metrics()).filter(|m| m.failures(reason) >= 2.0));
-        assert_eq!(after.facts(), before.facts(), "{what}");
+        assert_eq!(after.inventory(), before.inventory(), "{what}");
         assert_eq!(after.value(UP), Some(0.0), "{what}");
         assert!(after.value(LAST_SUCCESS) >= before.value(LAST_SUCCESS), "{what}");
         assert_eq!(exporter.get("/readyz").status, 200, "{what}: ready stays ready");
@@ -224,7 +224,7 @@ fn failures_after_a_good_check_change_no_data() {
         iam.heal();
         let healed = exporter.wait_for_success();
         assert!(healed.value(LAST_SUCCESS) > success, "{what}");
-        assert_eq!(healed.facts(), before.facts(), "{what}");
+        assert_eq!(healed.inventory(), before.inventory(), "{what}");
         // The first one, and the recovery; a line may take a moment.
         wait_until(&what, || exporter.logged("check succeeded") == 2);
     }
@@ -236,7 +236,7 @@ fn hanging_after_a_good_check(iam: &FakeIam, on: On, fault: Fault) {
     iam.fail(on, fault);
     let after =
         wait_for("a check that timed out", || Some(exporter.metrics()).filter(|m| m.failures("timeout") >= 1.0));
-    assert_eq!(after.facts(), before.facts());
+    assert_eq!(after.inventory(), before.inventory());
     assert_eq!(after.value(UP), Some(0.0));
 }
 
@@ -403,7 +403,7 @@ fn an_answer_about_another_account_is_refused() {
         iam.change(|account| account.id = "999999999999".into());
         let after =
             wait_for("the refusal", || Some(exporter.metrics()).filter(|m| m.failures("account_mismatch") >= 1.0));
-        assert_eq!(after.facts(), before.facts(), "{collector}");
+        assert_eq!(after.inventory(), before.inventory(), "{collector}");
         assert!(!after.text().contains(r#"account_id="999999999999""#), "{collector}");
         assert_eq!(after.value(UP), Some(0.0));
     }

@@ -187,12 +187,12 @@ fn a_report_that_becomes_malformed_changes_no_data() {
         replace(&path, &report);
         let after =
             wait_for(what, || Some(exporter.metrics()).filter(|m| m.failures("file_malformed") >= failures + 2.0));
-        assert_eq!(after.facts(), before.facts(), "{what}");
+        assert_eq!(after.inventory(), before.inventory(), "{what}");
         assert_eq!(after.value(r#"iam_key_exporter_account_up{account_id="123456789012"}"#), Some(0.0), "{what}");
     }
     std::fs::remove_file(&path).unwrap();
     wait_until("the missing file", || exporter.metrics().failures("file_unreadable") >= 1.0);
-    assert_eq!(exporter.metrics().facts(), before.facts());
+    assert_eq!(exporter.metrics().inventory(), before.inventory());
     replace(&path, sound().as_bytes());
     exporter.wait_for_success();
     assert_eq!(exporter.logged("check failed"), 2, "malformed, then unreadable:\n{}", exporter.log());

@@ -33,7 +33,7 @@ impl Metrics {
     }
 
     /// All metrics about AWS, unchanged, for comparison of the whole inventory.
-    pub fn facts(&self) -> String {
+    pub fn inventory(&self) -> String {
         self.of("aws_iam_")
     }
 

@@ -70,14 +70,14 @@ fn a_bad_file_keeps_the_old_policy() {
         assert_eq!(answer.status, 500, "{bad}");
         assert_eq!(answer.text(), "configuration not reloaded: it is invalid; the log has the details\n", "{bad}");
         let after = exporter.wait_for_sample(SUCCESSFUL, 0.0);
-        assert_eq!(after.facts(), before.facts(), "{bad}");
+        assert_eq!(after.inventory(), before.inventory(), "{bad}");
         assert_eq!(after.value(RELOADED_AT), before.value(RELOADED_AT), "{bad}: the time of the last success");
     }
     std::fs::remove_file(exporter.home().join("c.yaml")).unwrap();
     assert_eq!(reload(&exporter).status, 500);
     exporter.signal("HUP");
     wait_until("the signal's attempt", || exporter.logged("configuration not reloaded") == 6);
-    assert_eq!(exporter.metrics().facts(), before.facts());
+    assert_eq!(exporter.metrics().inventory(), before.inventory());
 
     configure(&exporter, "");
     assert_eq!(reload(&exporter).status, 200);
@@ -94,7 +94,7 @@ fn reloading_without_a_file_is_harmless() {
     assert_eq!(reload(&exporter).status, 200);
     exporter.signal("HUP");
     wait_until("two reloads", || exporter.logged("configuration reloaded") == 2);
-    assert_eq!(exporter.metrics().facts(), before.facts());
+    assert_eq!(exporter.metrics().inventory(), before.inventory());
 }
 
 #[test]

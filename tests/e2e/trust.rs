@@ -41,7 +41,7 @@ fn summary_of(users: usize) -> Fault {
 #[track_caller]
 fn fails_and_keeps_the_data(exporter: &Exporter, before: &Metrics, reason: &str, what: &str) {
     let after = wait_for(what, || Some(exporter.metrics()).filter(|m| m.failures(reason) >= 2.0));
-    assert_eq!(after.facts(), before.facts(), "{what}");
+    assert_eq!(after.inventory(), before.inventory(), "{what}");
     assert_eq!(after.value(UP), Some(0.0), "{what}");
     assert!(!after.text().contains(OTHER_ACCOUNT), "{what}");
 }
@@ -334,7 +334,7 @@ fn credentials_that_expire_during_a_check_fail_it() {
         iam.fail(On::keys_of("team.lead"), fault.clone());
         let failed = exporter.metrics().failures(reason);
         wait_for("another failure", || Some(()).filter(|()| exporter.metrics().failures(reason) >= failed + 2.0));
-        assert_eq!(exporter.metrics().facts(), before.facts(), "{fault:?} on the last user");
+        assert_eq!(exporter.metrics().inventory(), before.inventory(), "{fault:?} on the last user");
         let ran = check(&iam, ["--collector=live"]).expect(3);
         assert!(ran.stderr().contains(&format!("({reason})")), "{fault:?}: {}", ran.stderr());
     }

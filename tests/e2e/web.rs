@@ -58,8 +58,8 @@ fn gzip_is_one_member_and_only_for_those_who_take_it() {
         let mut unpacked = String::new();
         decoder.read_to_string(&mut unpacked).unwrap();
         assert!(decoder.into_inner().is_empty(), "one member, and nothing after it: curl refuses more");
-        let facts = |text: String| crate::metrics::Metrics::new(text).facts();
-        assert_eq!(facts(unpacked), facts(plain.text()), "{accept}");
+        let inventory = |text: String| crate::metrics::Metrics::new(text).inventory();
+        assert_eq!(inventory(unpacked), inventory(plain.text()), "{accept}");
     }
     for accept in ["identity", "gzip;q=0", "br", "", "gzip;q=0.1, identity;q=0.9"] {
         let response = request(exporter.address(), "GET", "/metrics", &[("Accept-Encoding", accept)]);
@@ -74,7 +74,7 @@ fn the_reported_sizes_are_the_sizes() {
     let exporter = exporter(&[]);
     let metrics = exporter.metrics();
     let size = |encoding| metrics.value(&format!(r#"iam_key_exporter_exposition_size_bytes{{encoding="{encoding}"}}"#));
-    assert_eq!(size("identity"), Some(metrics.facts().len() as f64));
+    assert_eq!(size("identity"), Some(metrics.inventory().len() as f64));
     assert!(size("gzip").unwrap() * 5.0 < size("identity").unwrap());
 }
 
@@ -130,7 +130,7 @@ fn what_is_too_large_or_no_http_is_refused_and_serving_goes_on() {
 fn it_listens_at_the_configured_addresses_on_ipv4_and_ipv6() {
     let iam = FakeIam::start(Account::example());
     let exporter = cli(["serve", "--web.listen-address=127.0.0.1:0", "--web.listen-address=[::1]:0"]).aws(&iam);
-    let exporter = exporter.serve_where_told();
+    let exporter = exporter.serve_as_configured();
     wait_until("two addresses", || exporter.addresses().len() == 2);
     for address in exporter.addresses() {
         assert_eq!(http::get(address, "/livez").status, 200, "{address}");
@@ -142,7 +142,7 @@ fn it_listens_at_the_configured_addresses_on_ipv4_and_ipv6() {
 #[test]
 fn a_port_alone_is_every_interface_of_both_kinds() {
     let iam = FakeIam::start(Account::example());
-    let exporter = cli(["serve", "--web.listen-address=:0"]).aws(&iam).serve_where_told();
+    let exporter = cli(["serve", "--web.listen-address=:0"]).aws(&iam).serve_as_configured();
     let port = exporter.address().port();
     for address in [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))] {
         assert_eq!(http::get(address, "/livez").status, 200, "{address}");
@@ -167,12 +167,12 @@ fn a_port_that_is_taken_is_a_clear_error() {
 fn many_scrapes_at_once() {
     let iam = FakeIam::start(Account::example());
     let exporter = serve(&iam, ["--collector=live", "--check.interval=20ms"]);
-    let facts = exporter.wait_for_success().facts();
+    let inventory = exporter.wait_for_success().inventory();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    assert_eq!(exporter.metrics().facts(), facts, "whole at every moment, though checks go on");
+                    assert_eq!(exporter.metrics().inventory(), inventory, "whole at every moment, though checks go on");
                 }
             });
         }
