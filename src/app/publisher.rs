@@ -112,16 +112,16 @@ impl Events for Publisher {
 
     fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError) {
         let account_id = account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str);
-        let (reason, message) = (error.reason(), error.to_string());
+        let (reason, error) = (error.reason(), error.to_string());
         self.metrics.check_failed(account_id, took, reason);
         let failure = Failure { at: Timestamp::now(), reason };
         self.state.update(|s| s.account(account_id, |account| account.failure = Some(failure)));
         let duration_seconds = took.as_secs_f64();
         // Messages carry request IDs; only another reason is a change.
         if lock(&self.logged).failures.insert(account, reason) == Some(reason) {
-            tracing::debug!(account_id, reason, message, duration_seconds, "check failed again");
+            tracing::debug!(account_id, reason, error, duration_seconds, "check failed again");
         } else {
-            tracing::warn!(account_id, reason, message, duration_seconds, "check failed, last good data kept");
+            tracing::warn!(account_id, reason, error, duration_seconds, "check failed, last good data kept");
         }
     }
 

@@ -108,7 +108,8 @@ impl RuleSet {
 pub struct Verdict {
     /// In the order of the rules.
     pub findings: Box<[Finding]>,
-    next_change: Option<CompactTimestamp>,
+    /// The largest timestamp if there is none.
+    next_change: CompactTimestamp,
     /// Rules whose result the data do not determine.
     pub undetermined: RuleSet,
     pub status: Status,
@@ -122,7 +123,7 @@ impl Verdict {
 
     /// The earliest time at which the verdict can change without a new observation.
     pub fn next_change(&self) -> Option<Timestamp> {
-        self.next_change.map(CompactTimestamp::get)
+        Some(self.next_change.get()).filter(|at| *at != Timestamp::MAX)
     }
 }
 
@@ -172,7 +173,7 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
     status = findings.iter().map(|f| f.state.status()).fold(status, Status::max);
     Verdict {
         findings: findings.into_boxed_slice(),
-        next_change: next.0.map(CompactTimestamp::new),
+        next_change: CompactTimestamp::new(next.0.unwrap_or(Timestamp::MAX)),
         undetermined,
         status,
     }

@@ -19,9 +19,6 @@ pub struct AccountState {
     /// Of the newest observation of tags, with its time.
     pub(super) tags: Option<(Timestamp, TagsByUser)>,
     pub root: RootState,
-    /// Users that violated a rule at any time since the newest listing was made. A report shows the same violation until
-    /// the next one, whatever rechecks show: these users are rechecked so that a relapse is found, too.
-    flagged: Arc<BTreeMap<UserName, Recheck>>,
     policy: Arc<Policy>,
 }
 
@@ -105,7 +102,6 @@ impl AccountState {
             hidden: BTreeMap::new(),
             tags: None,
             root: RootState::new(),
-            flagged: Arc::default(),
             policy,
         }
     }
@@ -147,12 +143,10 @@ impl AccountState {
         if self.listed_at().is_some_and(|newest| at < newest) {
             return self.apply_older_listing(listing);
         }
-        if self.listed_at().is_none_or(|newest| newest < at) {
-            self.flagged = Arc::default();
-        }
+        let is_newer = self.listed_at().is_none_or(|newest| newest < at);
         let account = self.listing != Some((collector, at));
         self.listing = Some((collector, at));
-        Change { users: self.merge_listing(listing), account }
+        Change { users: self.merge_listing(listing, is_newer), account }
     }
 
     /// Evaluates what has changed, and what can have changed by `now`; with another policy, everything.
@@ -163,21 +157,6 @@ impl AccountState {
         let at = self.root.at.max(self.listed_at().unwrap_or(Timestamp::MIN));
         let root = RootKeysAt { active_keys: self.root.active_keys(), at };
         self.root.verdict = evaluate_root(&self.account, &root, policy, now);
-        self.flag_violating_users();
-    }
-
-    fn flag_violating_users(&mut self) {
-        let mut new = Vec::new();
-        for entry in self.users.iter() {
-            let recheck = entry.verdict().and_then(|v| v.findings.iter().map(|f| f.rule.recheck).max());
-            let Some(recheck) = recheck else { continue };
-            if self.flagged.get(&entry.user.name).is_none_or(|flagged| *flagged < recheck) {
-                new.push((entry.user.name.clone(), recheck));
-            }
-        }
-        if !new.is_empty() {
-            Arc::make_mut(&mut self.flagged).extend(new);
-        }
     }
 
     /// The users to recheck live, of those whose keys were last read before `before`: users that are unknown, that
@@ -187,8 +166,7 @@ impl AccountState {
         let mut every = BTreeSet::new();
         let mut others = Vec::new();
         for entry in self.users.iter().filter(|e| e.user.attempted_at() < before) {
-            let now = entry.verdict().and_then(|v| v.findings.iter().map(|f| f.rule.recheck).max());
-            match now.max(self.flagged.get(&entry.user.name).copied()) {
+            match entry.flagged {
                 _ if entry.status() == Status::Unknown => {
                     every.insert(&entry.user.name);
                 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 impl AccountState {
     /// The users of the newest listing, each with its newest keys. Users that are not listed are removed, unless they
-    /// were seen later than the listing. Returns the number of users that changed.
-    pub(super) fn merge_listing(&mut self, listing: Listing) -> usize {
+    /// were seen later than the listing. `is_newer` tells a new listing from a repetition. Returns the number of users
+    /// that changed.
+    pub(super) fn merge_listing(&mut self, listing: Listing, is_newer: bool) -> usize {
         let at = listing.at();
         let mut gone: HashMap<UserName, Entry> = HashMap::new();
         self.hidden.retain(|name, hidden| {
@@ -26,7 +27,11 @@ impl AccountState {
                 changed += 1;
             }
             let slot = match old.next_if(|(_, _, e)| e.user.name == listed.name) {
-                Some((block, index, entry)) => merged(entry, listed).map_or(Slot::Kept(block, index), Slot::New),
+                Some((block, index, entry)) => match merged(entry, listed) {
+                    Some(merged) => Slot::New(Entry { flagged: entry.flagged.filter(|_| !is_newer), ..merged }),
+                    None if is_newer && entry.flagged.is_some() => Slot::New(Entry::new(entry.user.clone())),
+                    None => Slot::Kept(block, index),
+                },
                 // Listed again after an answer that it does not exist: what was known stays known.
                 None => Slot::New(match gone.remove(&listed.name) {
                     Some(entry) => merged(&entry, listed).unwrap_or(entry),
@@ -69,9 +74,9 @@ impl AccountState {
             return self.settle(&name);
         };
         let mut user = entry.user.clone();
-        let changed = user.observe(at, keys);
+        let (changed, flagged) = (user.observe(at, keys), entry.flagged);
         if let (true, Some(entry)) = (changed, self.users.get_mut(&name)) {
-            *entry = Entry::new(user);
+            *entry = Entry { flagged, ..Entry::new(user) };
         }
         changed
     }
@@ -166,5 +171,5 @@ fn merged(entry: &Entry, listed: ListedUser) -> Option<Entry> {
     let same_keys = user.keys() == entry.user.keys() && user.created().is_some() && same_profile;
     // The verdict depends on the keys, not on when they were read.
     let verdict = entry.verdict.clone().filter(|_| same_keys);
-    Some(Entry { user, verdict })
+    Some(Entry { user, verdict, flagged: None })
 }

@@ -5,7 +5,7 @@
 
 use super::totals::BlockTotals;
 use crate::model::{AccessKey, Account, Keys, Timestamp, User, UserName};
-use crate::policy::{Policy, Status, Verdict, evaluate_user};
+use crate::policy::{Policy, Recheck, Status, Verdict, evaluate_user};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -20,11 +20,15 @@ pub struct Entry {
     pub user: User,
     /// `None` until the user is evaluated after a change.
     pub(super) verdict: Option<Verdict>,
+    /// The most frequent recheck of the rules that the user violated at any time since the newest listing was made. A
+    /// report shows the same violation until the next one, whatever rechecks show: such a user is rechecked so that a
+    /// relapse is found, too.
+    pub(super) flagged: Option<Recheck>,
 }
 
 impl Entry {
     pub(super) fn new(user: User) -> Self {
-        Entry { user, verdict: None }
+        Entry { user, verdict: None, flagged: None }
     }
 
     pub fn verdict(&self) -> Option<&Verdict> {
@@ -69,7 +73,9 @@ impl Block {
             };
             let is_due = |v: &Verdict| v.next_change().is_some_and(|at| at <= now);
             if all || entry.verdict.as_ref().is_none_or(is_due) {
-                entry.verdict = Some(evaluate_user(&entry.user, policy, &exemptions, now));
+                let verdict = evaluate_user(&entry.user, policy, &exemptions, now);
+                entry.flagged = entry.flagged.max(verdict.findings.iter().map(|f| f.rule.recheck).max());
+                entry.verdict = Some(verdict);
             }
             matched.extend(exemptions);
         }
@@ -197,7 +203,9 @@ impl Users {
             Slot::Kept(block, index) => self.blocks[block].entries[index].clone(),
             Slot::New(entry) => entry,
         };
-        Arc::new(Block { entries: slots.into_iter().map(entry).collect(), totals: None })
+        let mut entries = Vec::with_capacity(slots.len());
+        entries.extend(slots.into_iter().map(entry));
+        Arc::new(Block { entries, totals: None })
     }
 
     /// Evaluates what has changed or can have changed by `now`, or all users.

@@ -150,7 +150,7 @@ impl ReportSource {
         if let Some(error) = failure.filter(|_| *last != reason) {
             tracing::warn!(
                 reason,
-                message = %error,
+                %error,
                 "rechecks failed; fixes of the users concerned show with the next report"
             );
         }

@@ -11,6 +11,7 @@ use aws_sdk_iam::types::{AccessKeyMetadata, EntityType, StatusType};
 use futures_util::StreamExt;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::{Instant, timeout_at};
 
 /// IAM's largest page.
@@ -29,6 +30,8 @@ pub struct Options {
 pub struct UserReader {
     pub(super) aws: Arc<Aws>,
     options: Options,
+    /// The largest number of users that the account can have, by its last summary.
+    most_users: AtomicUsize,
 }
 
 /// A user as ListUsers returns it.
@@ -53,7 +56,7 @@ impl AccountSummary {
 
 impl UserReader {
     pub(super) fn new(aws: Arc<Aws>, options: Options) -> Self {
-        UserReader { aws, options }
+        UserReader { aws, options, most_users: AtomicUsize::new(most_users(None)) }
     }
 
     /// The number of users, and the root user's keys.
@@ -65,6 +68,7 @@ impl UserReader {
             let value = answer.summary_map()?.iter().find(|(key, _)| key.as_str() == name)?.1;
             u32::try_from(*value).ok()
         };
+        self.most_users.store(most_users(number("UsersQuota")), Ordering::Relaxed);
         Ok(AccountSummary { users: number("Users"), root_active_keys: number("AccountAccessKeysPresent") })
     }
 
@@ -74,7 +78,7 @@ impl UserReader {
         let iam = self.aws.iam().await?;
         let mut paths: HashSet<Arc<str>> = HashSet::new();
         let mut users = Vec::new();
-        let mut pages = Pages::new(OPERATION, most_users(None));
+        let mut pages = Pages::new(OPERATION, self.most_users.load(Ordering::Relaxed));
         loop {
             let request = iam.list_users().max_items(PAGE).set_marker(pages.marker());
             let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
@@ -157,7 +161,7 @@ impl UserReader {
         let at = Timestamp::now();
         let mut shared = SharedTags::default();
         let mut tags = HashMap::new();
-        let mut pages = Pages::new(OPERATION, most_users(None));
+        let mut pages = Pages::new(OPERATION, self.most_users.load(Ordering::Relaxed));
         loop {
             let request = iam.get_account_authorization_details().filter(EntityType::User).max_items(PAGE);
             let answer =
