@@ -104,6 +104,6 @@ mod tests {
         assert_eq!(begun.load(Ordering::Relaxed), 1);
         finish.notify_one();
         assert_eq!(attempt().await.unwrap(), "done");
-        assert_eq!(begun.load(Ordering::Relaxed), 2, "what has ended is done anew");
+        assert_eq!(begun.load(Ordering::Relaxed), 2, "a completed call runs again");
     }
 }

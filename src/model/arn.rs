@@ -13,7 +13,7 @@ pub struct Arn<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
     Root,
-    /// `PATH/NAME` with the leading slash. Neither part can be told from the other without the user's name, which may
+    /// `PATH/NAME` with the leading slash. The parts cannot be separated without the user's name, which may
     /// hold any character of a path but the slash.
     User(&'a str),
 }

@@ -30,7 +30,7 @@ pub enum Action {
 pub struct Plan {
     /// `None` while a check is running.
     next_check: Option<Instant>,
-    /// The wall-clock time at which a verdict can change, and when to look at the wall clock again.
+    /// The wall-clock time at which a verdict can change, and when to read the wall clock again.
     next_evaluation: Option<(Timestamp, Instant)>,
     failures_in_a_row: u32,
 }

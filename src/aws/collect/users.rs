@@ -205,8 +205,8 @@ impl UserReader {
         }
     }
 
-    /// Confirms that users do not exist, of which ListAccessKeys said so. One user can be deleted during a check; where
-    /// it is said of several, ListUsers has to agree.
+    /// Confirms that users do not exist for which ListAccessKeys returned NoSuchEntity. One user can be deleted during a
+    /// check; for several, ListUsers has to agree.
     ///
     /// # Errors
     /// [`SourceError::Incomplete`] when ListUsers still lists some of them: the answers are of different accounts, or
