@@ -52,7 +52,8 @@ enum Phase {
     Handling,
     /// The answer is being written.
     Writing,
-    Evicted,
+    /// Evicted, or closed after its last answer: its place is free in a moment.
+    Closing,
 }
 
 /// A connection's place. It is free again when this is dropped.
@@ -122,7 +123,7 @@ fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
     for connection in connections {
         let activity = *lock(&connection.activity);
         let evictable = match activity.phase {
-            Phase::Evicted => return true,
+            Phase::Closing => return true,
             Phase::Silent | Phase::Idle => true,
             Phase::Handling | Phase::Writing => activity.since.elapsed() >= LONGEST_ANSWER,
         };
@@ -134,7 +135,7 @@ fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
     let mut activity = lock(&connection.activity);
     // A request may have arrived meanwhile; the caller tries again.
     if activity.phase == seen.phase {
-        activity.phase = Phase::Evicted;
+        activity.phase = Phase::Closing;
         connection.evicted.notify_one();
     }
     true
@@ -148,7 +149,7 @@ impl Connection {
 
     /// A request has arrived.
     pub(super) fn request(&self) {
-        self.change(|phase| (phase != Phase::Evicted).then_some(Phase::Handling));
+        self.change(|phase| (phase != Phase::Closing).then_some(Phase::Handling));
     }
 
     /// The handler has returned an answer.
@@ -166,6 +167,11 @@ impl Connection {
         if self.change(|phase| (phase == Phase::Writing).then_some(Phase::Idle)) {
             self.connections.changed.notify_waiters();
         }
+    }
+
+    /// The server closes the connection.
+    pub(super) fn closing(&self) {
+        self.change(|_| Some(Phase::Closing));
     }
 
     /// Whether there was a change.

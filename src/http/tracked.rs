@@ -51,6 +51,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        // Before the client can see it, so that its next connection finds the place free.
+        self.connection.closing();
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -120,6 +120,20 @@ async fn without_descriptors_one_connection_is_evicted_at_a_time() {
     assert_eq!(open(&connections), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_other_connection_is_evicted_while_one_is_closing() {
+    let connections = Connections::with_limit(2);
+    let silent = closes_when_evicted(acquired(&connections, 1).await);
+    let closing = acquired(&connections, 2).await;
+    idle(&closing);
+    closing.connection().closing();
+    let mut newcomer = Box::pin(connections.acquire(address(3)));
+    assert!(timeout(SECOND, &mut newcomer).await.is_err());
+    drop(closing);
+    assert!(newcomer.await.is_some());
+    assert!(!silent.is_finished());
+}
+
 #[test]
 fn limits() {
     assert_eq!(Connections::with_limit(128).limit_per_client, 64);
