@@ -176,7 +176,7 @@ impl ExporterMetrics {
         });
     }
 
-    /// `None`: the configuration could not be loaded, the old one stays.
+    /// `None`: the configuration could not be loaded, and the old one stays in effect.
     pub fn config_loaded(&self, at: Option<jiff::Timestamp>) {
         self.change(|m| {
             m.reload_successful.set(i64::from(at.is_some()));
@@ -231,11 +231,14 @@ impl ExporterMetrics {
 }
 
 impl Vectors {
+    /// Removes every series of an account.
     fn forget(&self, account_id: &str) {
-        // Each of these may not have been there.
+        // A series that does not exist is an error of the vector, and none here.
+        for gauge in [&self.last_success, &self.facts, &self.last_duration] {
+            let _ = gauge.remove_label_values(&[account_id]);
+        }
         let _ = self.account_up.remove_label_values(&[account_id]);
         let _ = self.checks.remove_label_values(&[account_id]);
-        let _ = self.last_duration.remove_label_values(&[account_id]);
         for reason in REASONS {
             let _ = self.failures.remove_label_values(&[account_id, reason]);
         }
@@ -290,6 +293,17 @@ mod tests {
 
     fn own(metrics: &ExporterMetrics) -> String {
         String::from_utf8(metrics.own().plain().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_forgotten_account_has_no_series() {
+        let metrics = ExporterMetrics::new(Duration::from_secs(300));
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        metrics.account_known("123456789012");
+        metrics.check_failed("123456789012", Duration::ZERO, REASONS[0]);
+        metrics.check_succeeded("123456789012", Duration::ZERO, at, at);
+        metrics.change(|m| m.forget("123456789012"));
+        assert!(!own(&metrics).contains("123456789012"), "{}", own(&metrics));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// `# HELP` and `# TYPE` of a gauge; every fact is one.
+/// `# HELP` and `# TYPE` of a gauge, the type of all metrics about AWS.
 pub fn header(name: &str, help: &str) -> Vec<u8> {
     format!("# HELP {name} {help}\n# TYPE {name} gauge\n").into_bytes()
 }

@@ -39,8 +39,8 @@ pub struct RootState {
     /// The last known number of active keys.
     known: Option<u32>,
     at: Timestamp,
-    /// Why the number is not known now.
-    unknown: Option<&'static str>,
+    /// Why the number is not known, and since which answer.
+    unknown: Option<(Timestamp, &'static str)>,
     pub verdict: RootVerdict,
 }
 
@@ -64,7 +64,12 @@ const NOT_INCLUDED: &str = "not_included";
 
 impl RootState {
     fn new() -> Self {
-        RootState { known: None, at: Timestamp::MIN, unknown: Some(NOT_INCLUDED), verdict: RootVerdict::default() }
+        RootState {
+            known: None,
+            at: Timestamp::MIN,
+            unknown: Some((Timestamp::MIN, NOT_INCLUDED)),
+            verdict: RootVerdict::default(),
+        }
     }
 
     /// The number of active keys. A violation is remembered while the number cannot be read; a zero is not, since it
@@ -75,21 +80,28 @@ impl RootState {
 
     /// Why reading the number failed, if it did.
     pub fn failure(&self) -> Option<&'static str> {
-        self.unknown.filter(|reason| *reason != NOT_INCLUDED)
+        self.unknown.map(|(_, reason)| reason).filter(|reason| *reason != NOT_INCLUDED)
     }
 
     /// The newest answer wins; a failed one keeps what is known.
     fn observe(&mut self, at: Timestamp, keys: RootKeys) -> bool {
-        if at < self.at {
-            return false;
-        }
         let before = (self.known, self.at, self.unknown);
         match keys {
-            RootKeys::Active(keys) => (self.known, self.at, self.unknown) = (Some(keys), at, None),
-            RootKeys::NotIncluded => self.unknown = Some(NOT_INCLUDED),
-            RootKeys::Failed(reason) => self.unknown = Some(reason),
+            RootKeys::Active(keys) if at >= self.at => {
+                (self.known, self.at) = (Some(keys), at);
+                self.unknown = self.unknown.filter(|(since, _)| *since > at);
+            }
+            RootKeys::Active(_) => {}
+            RootKeys::NotIncluded => self.observe_unknown(at, NOT_INCLUDED),
+            RootKeys::Failed(reason) => self.observe_unknown(at, reason),
         }
         before != (self.known, self.at, self.unknown)
+    }
+
+    fn observe_unknown(&mut self, at: Timestamp, reason: &'static str) {
+        if at >= self.at && self.unknown.is_none_or(|(since, _)| at >= since) {
+            self.unknown = Some((at, reason));
+        }
     }
 }
 

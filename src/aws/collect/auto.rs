@@ -31,12 +31,29 @@ impl AutoSource {
         tracing::debug!(users, report_above = self.report_above, "reading the credential report");
         let at = Timestamp::now();
         let mut observations = self.report.collect(account, request).await?;
+        check_report(&observations, users as usize)?;
         // The summary is newer than the report.
         if let keys @ RootKeys::Active(_) = summary.root_keys() {
             observations.push(Observation::Root { at, keys });
         }
         Ok(observations)
     }
+}
+
+/// Compares the report with the account's own count. A report is up to four hours old: users created since then are
+/// missing from it, one in ten or 20 of them without doubt about the report.
+fn check_report(observations: &[Observation], counted: usize) -> Result<(), SourceError> {
+    let listing = observations.iter().find_map(|o| match o {
+        Observation::Listing(listing) => Some(listing.users().len()),
+        _ => None,
+    });
+    let reported = listing.unwrap_or_default();
+    if counted.saturating_sub(reported) > (counted / 10).max(20) {
+        return Err(SourceError::Incomplete(format!(
+            "the credential report has {reported} users, GetAccountSummary counts {counted}"
+        )));
+    }
+    Ok(())
 }
 
 impl Source for AutoSource {

@@ -97,7 +97,7 @@ impl LiveSource {
 
 /// Compares the list with the account's own count. IAM is eventually consistent: the count may be ahead of the list by
 /// two users, or by one in a hundred.
-pub(super) fn check_count(listed: usize, counted: Option<u32>) -> Result<(), SourceError> {
+fn check_count(listed: usize, counted: Option<u32>) -> Result<(), SourceError> {
     let Some(counted) = counted.map(|n| n as usize) else { return Ok(()) };
     if counted.saturating_sub(listed) > (counted / 100).max(2) {
         return Err(SourceError::Incomplete(format!(

@@ -96,7 +96,10 @@ fn roots_keys_are_remembered_while_they_cannot_be_read_unless_there_were_none() 
     assert_eq!((state.root.active_keys(), state.root.failure()), (Some(1), Some("access_denied")));
     state.apply(root(3, RootKeys::Active(0)));
     assert_eq!((state.root.active_keys(), state.root.failure()), (Some(0), None));
-    state.apply(root(4, RootKeys::NotIncluded));
+    state.apply(root(5, RootKeys::Failed("throttled")));
+    state.apply(root(4, RootKeys::Active(0)));
+    assert_eq!((state.root.active_keys(), state.root.failure()), (None, Some("throttled")), "in any order");
+    state.apply(root(6, RootKeys::NotIncluded));
     assert_eq!((state.root.active_keys(), state.root.failure()), (None, None));
 }
 
