@@ -12,7 +12,7 @@ pub use check::{CheckError, Verdict, check};
 pub use shutdown::ShutdownSignals;
 
 use crate::aws::Aws;
-use crate::aws::collect::{AutoSource, LiveSource, ReportSource};
+use crate::aws::collect::{AwsSource, Choice};
 use crate::aws::counting::RequestObserver;
 use crate::config::values::CollectorChoice;
 use crate::config::{Config, ConfigError, Input};
@@ -105,12 +105,10 @@ fn source(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn Source
         Input::Aws => {}
     }
     let aws = Arc::new(Aws::new(options::aws(settings), name, observer));
-    let options = options::live(settings);
-    let live = || LiveSource::new(Arc::clone(&aws), options.clone());
-    let report = || ReportSource::new(Arc::clone(&aws), options.clone());
-    match settings.collector {
-        CollectorChoice::Live => Arc::new(live()),
-        CollectorChoice::Report => Arc::new(report()),
-        CollectorChoice::Auto => Arc::new(AutoSource::new(live(), report(), settings.collector_report_above)),
-    }
+    let choice = match settings.collector {
+        CollectorChoice::Live => Choice::Live,
+        CollectorChoice::Report => Choice::Report,
+        CollectorChoice::Auto => Choice::Auto { report_above: settings.collector_report_above },
+    };
+    Arc::new(AwsSource::new(aws, choice, options::live(settings)))
 }

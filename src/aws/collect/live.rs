@@ -1,24 +1,16 @@
 //! The `live` collector: lists users, then each user's keys.
 
 use super::users::{AccountSummary, ListedName, UserReader};
-use crate::aws::Aws;
 use crate::model::{Account, Collector, KeysResult, ListedUser, Listing, Observation, RootKeys, Timestamp, UserName};
-use crate::source::{Request, Source, SourceError};
-use futures_util::future::BoxFuture;
+use crate::source::{Request, SourceError};
 use std::sync::Arc;
 
-pub use super::users::Options;
-
-pub struct LiveSource {
-    pub(super) reader: UserReader,
+pub(super) struct LiveCollector {
+    pub(super) reader: Arc<UserReader>,
 }
 
-impl LiveSource {
-    pub fn new(aws: Arc<Aws>, options: Options) -> Self {
-        LiveSource { reader: UserReader::new(aws, options) }
-    }
-
-    async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
+impl LiveCollector {
+    pub(super) async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
         let (root, users) = match self.reader.account_summary().await {
             Ok(summary) => (summary.root_keys(), summary.users),
             // The permission is optional: the root user is unknown then, and the list has no count to compare with.
@@ -114,23 +106,5 @@ impl AccountSummary {
             operation: "GetAccountSummary",
             message: "the number of users is missing".into(),
         })
-    }
-}
-
-impl Source for LiveSource {
-    fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
-        Box::pin(self.reader.aws.account())
-    }
-
-    fn collect<'a>(
-        &'a self,
-        account: &'a Account,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
-        Box::pin(self.read(account, request))
-    }
-
-    fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(self.reader.aws.confirm(account))
     }
 }

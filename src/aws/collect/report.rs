@@ -1,13 +1,12 @@
 //! The `report` collector: the credential report for all users, live reads of single users for rechecks.
 
-use super::users::{Options, UserReader};
-use crate::aws::{Aws, errors, timestamp};
+use super::users::UserReader;
+use crate::aws::{errors, timestamp};
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp, UserName};
-use crate::source::{Request, Source, SourceError, credential_report};
+use crate::source::{Request, SourceError, credential_report};
 use aws_sdk_iam::types::ReportStateType;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,8 +15,8 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-pub struct ReportSource {
-    reader: UserReader,
+pub(super) struct ReportCollector {
+    reader: Arc<UserReader>,
     /// Why rechecks failed at the last check, so that a lasting failure is logged once.
     last_recheck_failure: Mutex<Option<&'static str>>,
 }
@@ -27,9 +26,9 @@ enum Step {
     Wait(&'static str),
 }
 
-impl ReportSource {
-    pub fn new(aws: Arc<Aws>, options: Options) -> Self {
-        ReportSource { reader: UserReader::new(aws, options), last_recheck_failure: Mutex::new(None) }
+impl ReportCollector {
+    pub(super) fn new(reader: Arc<UserReader>) -> Self {
+        ReportCollector { reader, last_recheck_failure: Mutex::new(None) }
     }
 
     /// Requests a report and waits until it is complete. AWS generates one every four hours at most and returns the
@@ -95,7 +94,7 @@ impl ReportSource {
         }
     }
 
-    async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
+    pub(super) async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
         let (content, generated_at) = self.fetch(request).await?;
         // A report from the future would be newer than all that follows.
         let at = generated_at.min(Timestamp::now());
@@ -113,7 +112,7 @@ impl ReportSource {
 
     /// The report can be hours old: reads users live, so that fixes show at the next check. What is known of a user that
     /// cannot be read is older, not wrong.
-    async fn read_live(
+    pub(super) async fn recheck(
         &self,
         account: &Account,
         users: Vec<UserName>,
@@ -169,35 +168,4 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E, aws_smithy_runtime_api::htt
 fn before_deadline(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     left.checked_div(10).and_then(|reserve| deadline.checked_sub(reserve)).unwrap_or(deadline)
-}
-
-impl Source for ReportSource {
-    fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
-        Box::pin(self.reader.aws.account())
-    }
-
-    fn collect<'a>(
-        &'a self,
-        account: &'a Account,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
-        Box::pin(self.read(account, request))
-    }
-
-    fn can_recheck(&self) -> bool {
-        true
-    }
-
-    fn recheck<'a>(
-        &'a self,
-        account: &'a Account,
-        users: Vec<UserName>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
-        Box::pin(self.read_live(account, users, request))
-    }
-
-    fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(self.reader.aws.confirm(account))
-    }
 }
