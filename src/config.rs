@@ -2,6 +2,7 @@
 //!
 //! Precedence: flag, environment variable, file, default. [`settings`] is the table of settings, [`values`] their types.
 
+pub mod exemptions;
 pub mod file;
 pub mod settings;
 pub mod values;

@@ -7,10 +7,12 @@ pub mod account;
 pub mod snapshot;
 pub mod users;
 
+mod entry;
 mod merge;
 mod totals;
 
 pub use account::{AccountState, Change, RootState};
+pub use entry::Entry;
 pub use snapshot::Snapshot;
 pub use totals::{RuleTotal, Totals};
-pub use users::{Block, Entry, Users};
+pub use users::{Block, Users};

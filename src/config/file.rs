@@ -1,13 +1,8 @@
 //! The configuration file: YAML in the shape of [`Settings`]. Unknown keys are errors.
 
+use super::exemptions::ExemptionEntry;
 use super::settings::Settings;
-use crate::model::AccountId;
-use crate::policy::{self, Exemption, Policy, Rule};
-use jiff::ToSpan;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::policy::Policy;
 use std::collections::HashSet;
 
 /// What is wrong with the content of a file, on one line.
@@ -18,23 +13,6 @@ pub enum FileError {
     Yaml(String),
     #[error("exemptions: number {number} (user {user:?}) repeats the user, account and rule of an earlier one")]
     RepeatedExemption { number: usize, user: String },
-}
-
-/// An exemption as it is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExemptionEntry {
-    #[serde(deserialize_with = "not_empty")]
-    pub user: String,
-    #[serde(default, deserialize_with = "account_id", skip_serializing_if = "Option::is_none")]
-    pub account: Option<AccountId>,
-    #[serde(default, with = "rule_name", skip_serializing_if = "Option::is_none")]
-    pub rule: Option<&'static Rule>,
-    #[serde(deserialize_with = "not_empty")]
-    pub reason: String,
-    /// The last day on which it applies, in UTC.
-    #[serde(deserialize_with = "date")]
-    pub expires: Date,
 }
 
 impl Settings {
@@ -70,7 +48,11 @@ impl Settings {
 
     /// The policy with its exemptions.
     pub fn policy(&self) -> Policy {
-        Policy { rules: self.policy, exemptions: self.exemptions.iter().map(exemption).collect(), without_root: false }
+        Policy {
+            rules: self.policy,
+            exemptions: self.exemptions.iter().map(ExemptionEntry::exemption).collect(),
+            without_root: false,
+        }
     }
 }
 
@@ -95,53 +77,6 @@ fn key_of_value(text: &str, line: u64, column: u64) -> Option<&str> {
     let before = line.get(..end)?.trim_end().strip_suffix(':')?;
     let start = before.rfind(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(0, |at| at.saturating_add(1));
     before.get(start..).filter(|key| !key.is_empty())
-}
-
-fn exemption(entry: &ExemptionEntry) -> Exemption {
-    let day_after = entry.expires.saturating_add(1.day());
-    let expires = day_after.to_zoned(TimeZone::UTC).map_or(jiff::Timestamp::MAX, |z| z.timestamp());
-    Exemption::new(entry.user.clone(), entry.account, entry.rule, entry.reason.clone(), expires)
-}
-
-mod rule_name {
-    use super::{Deserialize, Deserializer, Rule, Serializer, policy};
-    use serde::de::Error as _;
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'static Rule>, D::Error> {
-        let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        policy::rule(&name).map(Some).ok_or_else(|| {
-            let known: Vec<&str> = policy::RULES.iter().map(|r| r.name()).collect();
-            D::Error::custom(format!("there is no rule {name:?}; there are {}", known.join(", ")))
-        })
-    }
-
-    #[allow(clippy::ref_option, reason = "the signature is serde's")]
-    pub fn serialize<S: Serializer>(rule: &Option<&'static Rule>, serializer: S) -> Result<S::Ok, S::Error> {
-        match rule {
-            Some(rule) => serializer.serialize_str(rule.name()),
-            None => serializer.serialize_none(),
-        }
-    }
-}
-
-fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.trim().is_empty() { Err(D::Error::custom("it must not be empty")) } else { Ok(text) }
-}
-
-fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccountId>, D::Error> {
-    let Some(id) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let wrong = |_| D::Error::custom(format!("{id:?} is not an account ID: twelve digits, in quotation marks"));
-    id.parse().map(Some).map_err(wrong)
-}
-
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let well_formed = text.len() == 10;
-    text.parse()
-        .ok()
-        .filter(|_| well_formed)
-        .ok_or_else(|| D::Error::custom(format!("{text:?} is not a date such as 2026-12-31")))
 }
 
 #[cfg(test)]

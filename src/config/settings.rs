@@ -2,7 +2,7 @@
 //!
 //! A setting is added by one entry here, its row in `docs/configuration.md`, and its test.
 
-use super::file::ExemptionEntry;
+use super::exemptions::ExemptionEntry;
 use super::values::{CollectorChoice, Count, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate};
 use super::values::{Shape, UserSelection, Value};
 use crate::policy::RuleSettings;

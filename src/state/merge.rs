@@ -1,7 +1,8 @@
 //! How new observations meet old ones.
 
 use super::account::{AccountState, Change};
-use super::users::{Entry, Slot};
+use super::entry::Entry;
+use super::users::Slot;
 use crate::model::{KeysResult, ListedUser, Listing, Observation, Tag, Timestamp, User, UserName};
 use std::collections::HashMap;
 use std::sync::Arc;

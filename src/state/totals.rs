@@ -1,6 +1,6 @@
 //! Sums over users: of a block, kept with it; of an account, the sums of its blocks.
 
-use super::users::Entry;
+use super::entry::Entry;
 use crate::model::{KeyStatus, Timestamp};
 use crate::policy::{FindingState, RULES, Rule, Status};
 

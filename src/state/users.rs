@@ -3,9 +3,10 @@
 //! A block is the unit of copying, evaluating, encoding and compressing: a change of one user costs one block. Where a
 //! block ends depends on the names alone, so that a new user changes the block that it is in and no other.
 
+use super::entry::Entry;
 use super::totals::BlockTotals;
-use crate::model::{AccessKey, Account, Keys, Timestamp, User, UserName};
-use crate::policy::{Policy, Recheck, Status, Verdict, evaluate_user};
+use crate::model::{Account, Timestamp, UserName};
+use crate::policy::{Policy, Verdict, evaluate_user};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,41 +14,6 @@ use std::sync::Arc;
 const AVERAGE: u64 = 128;
 /// The largest number of users in a block.
 const MOST: usize = 512;
-
-/// A user and its verdict.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    pub user: User,
-    /// `None` until the user is evaluated after a change.
-    pub(super) verdict: Option<Verdict>,
-    /// The most frequent recheck of the rules that the user violated at any time since the newest listing was made. A
-    /// report shows the same violation until the next one, whatever rechecks show: such a user is rechecked so that a
-    /// relapse is found, too.
-    pub(super) flagged: Option<Recheck>,
-}
-
-impl Entry {
-    pub(super) fn new(user: User) -> Self {
-        Entry { user, verdict: None, flagged: None }
-    }
-
-    pub fn verdict(&self) -> Option<&Verdict> {
-        self.verdict.as_ref()
-    }
-
-    pub fn status(&self) -> Status {
-        self.verdict.as_ref().map_or(Status::Unknown, |v| v.status)
-    }
-
-    /// The keys, unless they are unknown: an unknown number is no number.
-    pub fn keys(&self) -> Option<&[AccessKey]> {
-        match self.user.keys() {
-            Keys::Known(keys) => Some(keys),
-            Keys::Partial(keys) => (self.status() != Status::Unknown).then_some(keys),
-            Keys::Unreadable { .. } => None,
-        }
-    }
-}
 
 /// Neighbouring users.
 #[derive(Debug, Clone, PartialEq)]
