@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A part of the page. The compressed form ends at a byte boundary and refers to nothing before itself, so that
 /// segments can be joined in any order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Segment {
     plain: Bytes,
     deflated: Bytes,
@@ -20,9 +20,11 @@ impl Segment {
 }
 
 /// An encoded snapshot.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Page {
     segments: Vec<Arc<Segment>>,
+    /// The compressed segments in one piece, joined at the first scrape that needs it: a system call writes few pieces.
+    deflated: OnceLock<Bytes>,
     plain_len: usize,
     deflated_len: usize,
     crc: crc32fast::Hasher,
@@ -51,28 +53,21 @@ impl Page {
         self.segments.push(segment);
     }
 
-    /// The page with another segment at its end.
-    #[must_use]
-    pub fn followed_by(&self, segment: Arc<Segment>) -> Self {
-        let mut page = self.clone();
-        page.push(segment);
-        page
-    }
-
     /// Size of the segments: plain, compressed.
     pub fn sizes(&self) -> (usize, usize) {
         (self.plain_len, self.deflated_len)
     }
 
-    /// The page as plain text, `tail` at its end.
-    pub fn plain(&self, tail: Vec<u8>) -> Vec<Bytes> {
-        self.segments.iter().map(|p| p.plain.clone()).chain([tail.into()]).collect()
+    /// The page as plain text, followed by a segment and a tail.
+    pub fn plain(&self, last: &Segment, tail: Vec<u8>) -> Vec<Bytes> {
+        self.segments.iter().map(|p| p.plain.clone()).chain([last.plain.clone(), tail.into()]).collect()
     }
 
-    /// The page as one gzip member, `tail` at its end. The tail is new in every scrape and short: compressing it would
-    /// take longer than everything else.
-    pub fn gzip(&self, tail: &[u8]) -> Vec<Bytes> {
+    /// The page as one gzip member, followed by a segment and a tail. The tail is new in every scrape and short:
+    /// compressing it would take longer than everything else.
+    pub fn gzip(&self, last: &Segment, tail: &[u8]) -> Vec<Bytes> {
         let mut crc = self.crc.clone();
+        crc.combine(&last.crc);
         crc.combine(&crc_of(tail));
         let mut end = Vec::with_capacity(tail.len() + 32);
         for block in tail.chunks(LONGEST_STORED_BLOCK) {
@@ -83,10 +78,22 @@ impl Page {
         }
         end.extend_from_slice(&LAST_BLOCK);
         end.extend_from_slice(&crc.finalize().to_le_bytes());
+        let length = self.plain_len + last.plain.len() + tail.len();
         // RFC 1952 wants the length modulo 2^32.
-        end.extend_from_slice(&((self.plain_len + tail.len()) as u32).to_le_bytes());
-        let segments = self.segments.iter().map(|p| p.deflated.clone());
-        [Bytes::from_static(&GZIP_HEADER)].into_iter().chain(segments).chain([end.into()]).collect()
+        end.extend_from_slice(&(length as u32).to_le_bytes());
+        vec![self.deflated().clone(), last.deflated.clone(), end.into()]
+    }
+
+    /// The gzip header and the compressed segments.
+    fn deflated(&self) -> &Bytes {
+        self.deflated.get_or_init(|| {
+            let mut joined = Vec::with_capacity(GZIP_HEADER.len() + self.deflated_len);
+            joined.extend_from_slice(&GZIP_HEADER);
+            for segment in &self.segments {
+                joined.extend_from_slice(&segment.deflated);
+            }
+            joined.into()
+        })
     }
 }
 
@@ -152,10 +159,11 @@ mod tests {
             let tail = tail.repeat(repeats);
             let mut compressor = Compressor::new();
             let mut segment = |text: &Vec<u8>| Arc::new(compressor.segment(text.clone()));
-            let page = Page::new(texts.iter().map(&mut segment).collect()).followed_by(segment(&own));
-            let plain: Vec<u8> = page.plain(tail.clone()).concat();
+            let page = Page::new(texts.iter().map(&mut segment).collect());
+            let last = segment(&own);
+            let plain: Vec<u8> = page.plain(&last, tail.clone()).concat();
             prop_assert_eq!(&plain, &[texts.concat(), own, tail.clone()].concat());
-            let gzip: Vec<u8> = page.gzip(&tail).concat();
+            let gzip: Vec<u8> = page.gzip(&last, &tail).concat();
             let mut unpacked = Vec::new();
             // GzDecoder reads exactly one member, and checks its sums.
             let mut decoder = GzDecoder::new(&gzip[..]);

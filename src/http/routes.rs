@@ -46,12 +46,12 @@ pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segme
 fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Segments> {
     // In this order: a scrape that shows the account up also contains its users.
     let own = state.metrics.own();
-    let page = state.page().followed_by(own);
+    let page = state.page();
     let process = state.metrics.process();
     let accepted =
         headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let gzip = encoding::wants_gzip(&accepted);
-    let segments = if gzip { page.gzip(&process) } else { page.plain(process) };
+    let segments = if gzip { page.gzip(&own, &process) } else { page.plain(&own, process) };
     let mut response = Response::new(Segments::from(segments));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));

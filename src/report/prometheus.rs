@@ -1,6 +1,7 @@
 //! Prometheus text format for node_exporter's textfile collector: the AWS metrics and their timestamps.
 
 use super::Report;
+use crate::exposition::page::Segment;
 use crate::exposition::{Encoder, Options};
 
 /// Without `process_*` and build information: node_exporter exposes its own and rejects a file that repeats them.
@@ -25,5 +26,5 @@ pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
         format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{account_id=\"{account}\"}} {value}\n")
     })
     .concat();
-    page.plain(tail.into_bytes()).concat()
+    page.plain(&Segment::default(), tail.into_bytes()).concat()
 }
