@@ -48,9 +48,13 @@ fn behavior() -> BehaviorVersion {
 /// container and instance credentials, `AWS_ENDPOINT_URL`, FIPS, dual-stack, proxies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// AWS region; the SDK's own when absent. It decides the partition.
     pub region: Option<String>,
+    /// Profile of the AWS configuration files; the SDK's own when absent.
     pub profile: Option<String>,
+    /// Requests to IAM per second, retries included.
     pub max_requests_per_second: f64,
+    /// Requests to IAM in flight at once.
     pub concurrency: usize,
 }
 

@@ -21,6 +21,7 @@ pub struct Cli {
     pub command: Action,
 }
 
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Check periodically and serve metrics
@@ -39,6 +40,7 @@ pub enum Action {
     Man,
 }
 
+/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
@@ -74,6 +76,7 @@ impl<const SERVE: bool> From<ConfigArgs<SERVE>> for Given {
     }
 }
 
+/// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// URL to query [default: http://127.0.0.1:19674/-/healthy]
@@ -81,6 +84,7 @@ pub struct HealthcheckArgs {
     pub url: Option<String>,
 }
 
+/// Arguments that select the form of a result.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
@@ -98,17 +102,23 @@ pub struct OutputArgs {
     pub color: ColorChoice,
 }
 
+/// Output formats of `check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputForm {
+    /// Users with findings or unknown keys, for people.
     Table,
+    /// Everything, for programs.
     Json,
+    /// A row per user and finding.
     Csv,
     /// For node_exporter's textfile collector
     Prometheus,
 }
 
+/// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
+    /// If the output is a terminal and `NO_COLOR` is not set.
     Auto,
     Always,
     Never,

@@ -30,21 +30,28 @@ const DEMO_INTERVAL: Duration = Duration::from_secs(10);
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// Where observations come from.
     pub input: Input,
     /// Every setting with the value in effect.
     pub settings: Settings,
+    /// Rules and exemptions of the file.
     pub policy: Policy,
 }
 
 /// Where the inventory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
+    /// The built-in demo.
     Demo,
+    /// AWS, with the collector of the settings.
     Aws,
+    /// A saved credential report.
     CredentialReport(PathBuf),
+    /// A JSON inventory.
     Inventory(PathBuf),
 }
 
+/// Why there is no valid configuration; the message names file, line or flag.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     #[error("--config.file: cannot read {path}: {message}")]

@@ -13,6 +13,7 @@ pub use page::Page;
 /// Which users have series of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Users {
+    /// All users.
     All,
     /// Users that have a key, or may have one.
     Keyed,
@@ -25,7 +26,9 @@ pub enum Users {
 /// What is exposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// Which users have series of their own.
     pub users: Users,
+    /// Whether `aws_iam_user_info` is exposed.
     pub user_info: bool,
     /// Tags that become labels of `aws_iam_user_info`.
     pub tags: Vec<String>,

@@ -50,7 +50,9 @@ rules! {
 /// The validated policy: settings of each rule, and exemptions.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Policy {
+    /// Settings of each rule.
     pub rules: RuleSettings,
+    /// Exemptions, in the order of the configuration.
     pub exemptions: Exemptions,
     /// Leaves the root user out, where only one IAM user is checked.
     pub without_root: bool,

@@ -13,9 +13,13 @@ use crate::state::{AccountState, Entry, Snapshot, Totals};
 /// What is reported: one account of a snapshot, at one moment.
 #[derive(Clone, Copy)]
 pub struct Report<'a> {
+    /// The account alone, for the Prometheus format.
     pub snapshot: &'a Snapshot,
+    /// The account.
     pub state: &'a AccountState,
+    /// Sums over its users.
     pub totals: &'a Totals,
+    /// The time of the check, for ages.
     pub now: Timestamp,
     /// Whether access key IDs may be shown.
     pub key_ids: bool,

@@ -63,6 +63,7 @@ pub struct Request {
     pub only_user: Option<String>,
     /// The check fails at this time.
     pub deadline: Instant,
+    /// Receives the progress of the check.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -70,6 +71,7 @@ pub struct Request {
 pub trait Progress: Send + Sync {
     /// A new phase begins; `total` is the number of steps, if known.
     fn phase(&self, _name: &'static str, _total: Option<u64>) {}
+    /// One step of the phase is done.
     fn step(&self) {}
 }
 

@@ -20,12 +20,15 @@ use tokio::time::Instant;
 /// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// No user violates a rule.
     Compliant,
+    /// At least one user, or the root user, violates a rule.
     Violations,
     /// A part could not be read.
     Incomplete,
 }
 
+/// Why a check has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     #[error("{0} ({reason})", reason = .0.reason())]

@@ -18,10 +18,13 @@ use users::UserReader;
 /// How an account is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
+    /// Lists users, then each user's keys.
     Live,
+    /// The credential report for all users, rechecks live.
     Report,
     /// By report with more users than this, otherwise live.
     Auto {
+        /// The largest number of users that is read live.
         report_above: u32,
     },
 }

@@ -12,12 +12,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExemptionEntry {
+    /// User name or ARN, with `*` and `?`.
     #[serde(deserialize_with = "not_empty")]
     pub user: String,
+    /// All accounts when absent.
     #[serde(default, deserialize_with = "account_id", skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// All rules when absent.
     #[serde(default, with = "rule_name", skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static Rule>,
+    /// Why the users are exempt; not empty.
     #[serde(deserialize_with = "not_empty")]
     pub reason: String,
     /// The last day on which it applies, in UTC.

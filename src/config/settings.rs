@@ -16,11 +16,15 @@ pub struct Setting {
     pub flag: &'static str,
     /// The key in the file: `section.key`, or `key`.
     pub key: &'static str,
+    /// Placeholder of the value in the help.
     pub value_name: &'static str,
+    /// One sentence.
     pub help: &'static str,
+    /// Heading of the flag's group in the help.
     pub heading: &'static str,
     /// Whether `check` does not have the flag.
     pub serve_only: bool,
+    /// The number of values, and how they are written.
     pub shape: Shape,
     /// Whether this is a value of the setting, or of its list.
     pub check: fn(&OsStr) -> Result<(), InvalidValue>,

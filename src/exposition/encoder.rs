@@ -35,6 +35,7 @@ struct EncodedBlock {
 }
 
 impl Encoder {
+    /// Encodes with these options; nothing is cached yet.
     pub fn new(options: Options) -> Self {
         let mut compressor = Compressor::new();
         let headers = FAMILIES.iter().map(|f| Arc::new(compressor.segment(header(f.name, f.help)))).collect();

@@ -53,6 +53,7 @@ macro_rules! opts {
 }
 
 impl ExporterMetrics {
+    /// All metrics; `interval` is the configured time between two checks.
     pub fn new(interval: Duration) -> Self {
         let registry = Registry::new();
         let version = env!("CARGO_PKG_VERSION");
@@ -152,6 +153,7 @@ impl ExporterMetrics {
         });
     }
 
+    /// A check ended at `now` after `took`; the account as a whole was so at `facts_at`.
     pub fn check_succeeded(&self, account_id: &str, took: Duration, now: jiff::Timestamp, facts_at: jiff::Timestamp) {
         self.change(|m| {
             m.check_ended(account_id, took);
@@ -161,6 +163,7 @@ impl ExporterMetrics {
         });
     }
 
+    /// A check failed after `took`; `reason` is one of [`REASONS`].
     pub fn check_failed(&self, account_id: &str, took: Duration, reason: &'static str) {
         self.change(|m| {
             m.check_ended(account_id, took);
@@ -169,6 +172,7 @@ impl ExporterMetrics {
         });
     }
 
+    /// A page was published: its size in bytes, plain and compressed.
     pub fn published(&self, plain: usize, gzip: usize) {
         self.change(|m| {
             m.exposition_size.with_label_values(&["identity"]).set(plain as i64);

@@ -9,8 +9,11 @@ use crate::text::label_name;
 
 /// A metric family; all are gauges.
 pub struct Family {
+    /// The name of the metric.
     pub name: &'static str,
+    /// The text of `# HELP`.
     pub help: &'static str,
+    /// Writes the samples.
     pub samples: Write,
 }
 
@@ -24,6 +27,7 @@ pub enum Write {
     Whole(fn(&Snapshot, Timestamp, &mut Samples<'_>)),
 }
 
+/// All families, in the order of the exposition.
 pub static FAMILIES: &[Family] = &[
     Family {
         name: "aws_iam_account_info",

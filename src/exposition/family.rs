@@ -20,6 +20,7 @@ impl Labels {
         labels
     }
 
+    /// Adds a label; the value is escaped.
     pub fn push(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push(b',');
@@ -35,20 +36,24 @@ impl Labels {
         self.0.truncate(len);
     }
 
+    /// Length in bytes, for [`truncate`](Self::truncate).
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there is no label.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl<'a> Samples<'a> {
+    /// Samples of one family, appended to `out`.
     pub fn new(out: &'a mut Vec<u8>, name: &'static str) -> Self {
         Samples { out, name }
     }
 
+    /// Writes one sample.
     pub fn add(&mut self, labels: &Labels, value: i64) {
         self.out.extend_from_slice(self.name.as_bytes());
         if !labels.is_empty() {

@@ -14,6 +14,7 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The uncompressed text.
     pub fn plain(&self) -> &[u8] {
         &self.plain
     }
@@ -107,10 +108,12 @@ fn crc_of(bytes: &[u8]) -> crc32fast::Hasher {
 pub struct Compressor(Compress);
 
 impl Compressor {
+    /// A compressor with its memory allocated.
     pub fn new() -> Self {
         Compressor(Compress::new(Compression::new(5), false))
     }
 
+    /// Compresses a text.
     pub fn segment(&mut self, plain: Vec<u8>) -> Segment {
         Segment { deflated: self.deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 const FILES: &str = "/proc/self/fd";
 
+/// Reads what this process uses from `/proc`.
 pub struct Process {
     stat: Option<File>,
     /// When the machine was started, seconds since the epoch.
@@ -28,6 +29,7 @@ struct Stat {
 }
 
 impl Process {
+    /// The current process.
     pub fn current() -> Self {
         let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| parse_boot(&text));
         Process { stat: File::open("/proc/self/stat").ok(), boot }

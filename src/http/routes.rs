@@ -19,6 +19,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The response to a request; it reads memory only.
 pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segments> {
     let (method, path) = (request.method(), request.uri().path());
     let reads = method == Method::GET || method == Method::HEAD;

@@ -35,6 +35,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Bound sockets.
 pub struct Listeners(Vec<TcpListener>);
 
+/// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("--web.listen-address: cannot listen on {address}: {source}")]
 pub struct ListenError {

@@ -19,7 +19,9 @@ pub struct AccountStatus {
     pub last_success: Option<Timestamp>,
     /// Failure of the latest check; `None` if it succeeded or none has ended yet.
     pub failure: Option<Failure>,
+    /// Users of the last good data.
     pub users: u64,
+    /// Users whose keys are unknown.
     pub unknown_users: u64,
     /// Violations by rule; `None` if the inventory lacks what the rule needs.
     pub violations: Vec<(&'static str, Option<u64>)>,
@@ -28,6 +30,7 @@ pub struct AccountStatus {
 /// A failed check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
+    /// When the check ended.
     pub at: Timestamp,
     /// From the closed list of reasons: AWS's own text may hold names and identifiers and stays in the log.
     pub reason: &'static str,

@@ -8,11 +8,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId([u8; 12]);
 
+/// The text is not twelve ASCII digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an AWS account ID: twelve digits")]
 pub struct InvalidAccountId(String);
 
 impl AccountId {
+    /// The twelve digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -59,6 +61,7 @@ impl Partition {
         (!text.is_empty() && text.bytes().all(valid)).then(|| Partition(text.into()))
     }
 
+    /// The name, as in ARNs.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,9 +82,11 @@ impl fmt::Display for Partition {
 /// An AWS account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
+    /// The twelve digits of the account.
     pub id: AccountId,
     /// A display name; empty when none is configured.
     pub name: String,
+    /// The partition that the account is in.
     pub partition: Partition,
 }
 

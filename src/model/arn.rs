@@ -5,13 +5,18 @@ use super::{AccountId, Partition, UserName};
 /// The ARN of a root user or an IAM user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arn<'a> {
+    /// The second field.
     pub partition: Partition,
+    /// The fifth field.
     pub account: AccountId,
+    /// The sixth field.
     pub principal: Principal<'a>,
 }
 
+/// Whose ARN it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
+    /// The root user of the account.
     Root,
     /// `PATH/NAME` with the leading slash. The parts cannot be separated without the user's name, which may
     /// hold any character of a path but the slash.

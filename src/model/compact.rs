@@ -37,10 +37,12 @@ impl std::fmt::Debug for OptionalSecond {
 pub struct CompactTimestamp(i64);
 
 impl CompactTimestamp {
+    /// Truncates to whole microseconds.
     pub fn new(at: Timestamp) -> Self {
         CompactTimestamp(at.as_microsecond())
     }
 
+    /// The time as a [`Timestamp`].
     pub fn get(self) -> Timestamp {
         // The largest timestamps are not whole microseconds.
         Timestamp::from_microsecond(self.0).unwrap_or(if self.0 > 0 { Timestamp::MAX } else { Timestamp::MIN })

@@ -10,10 +10,12 @@ use std::fmt;
 pub struct AccessKeyId(CompactString);
 
 impl AccessKeyId {
+    /// Any text is accepted: AWS defines no form of an ID beyond 16 to 128 word characters.
     pub fn new(id: &str) -> Self {
         AccessKeyId(id.into())
     }
 
+    /// The ID as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -32,13 +34,17 @@ impl fmt::Debug for AccessKeyId {
     }
 }
 
+/// Whether a key can be used (`StatusType` of the IAM API; `Expired` keys are inactive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStatus {
+    /// The key signs requests.
     Active,
+    /// The key exists and does not sign requests.
     Inactive,
 }
 
 impl KeyStatus {
+    /// The value of the label `status`.
     pub fn as_str(self) -> &'static str {
         match self {
             KeyStatus::Active => "active",
@@ -54,7 +60,9 @@ impl KeyStatus {
 pub enum LastUsed {
     /// Not requested, or not part of the data.
     Unknown,
+    /// Never used, or not since 2015-04-22.
     Never,
+    /// At this time, within 15 minutes.
     At(Timestamp),
 }
 
@@ -65,6 +73,7 @@ pub struct AccessKey {
     pub id: Option<AccessKeyId>,
     created: OptionalSecond,
     last_used: OptionalSecond,
+    /// Whether the key can be used.
     pub status: KeyStatus,
 }
 
@@ -74,14 +83,17 @@ impl AccessKey {
         AccessKey { id, created: OptionalSecond::new(created), last_used: encode(last_used), status }
     }
 
+    /// Whether the key signs requests.
     pub fn is_active(&self) -> bool {
         self.status == KeyStatus::Active
     }
 
+    /// When the key was created; absent where the data lack it.
     pub fn created(&self) -> Option<Timestamp> {
         self.created.get()
     }
 
+    /// The last use of the key.
     pub fn last_used(&self) -> LastUsed {
         match self.last_used.get() {
             Some(at) => LastUsed::At(at),
@@ -90,6 +102,7 @@ impl AccessKey {
         }
     }
 
+    /// Replaces the last use, which AWS returns separately from the key.
     pub fn set_last_used(&mut self, last_used: LastUsed) {
         self.last_used = encode(last_used);
     }
@@ -103,6 +116,7 @@ fn encode(last_used: LastUsed) -> OptionalSecond {
     }
 }
 
+/// The number of active keys.
 pub fn count_active(keys: &[AccessKey]) -> usize {
     keys.iter().filter(|k| k.is_active()).count()
 }

@@ -8,12 +8,16 @@ use std::sync::Arc;
 /// How observations are obtained. `auto` is a setting: it picks one of the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collector {
+    /// ListUsers, then ListAccessKeys for each user.
     Live,
+    /// The credential report of IAM.
     Report,
+    /// A file.
     File,
 }
 
 impl Collector {
+    /// The value of the label `collector`.
     pub fn as_str(self) -> &'static str {
         match self {
             Collector::Live => "live",
@@ -41,6 +45,7 @@ pub enum Observation {
 /// The root user's active access keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootKeys {
+    /// The number of active keys (`AccountAccessKeysPresent` of GetAccountSummary).
     Active(u32),
     /// The data do not include the root user.
     NotIncluded,
@@ -51,6 +56,7 @@ pub enum RootKeys {
 /// The result of reading one user's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeysResult {
+    /// All keys of the user.
     Complete(Box<[AccessKey]>),
     /// The user has these keys, and may have more.
     Partial(Box<[AccessKey]>),
@@ -91,11 +97,15 @@ fn ordered(mut keys: Vec<AccessKey>) -> Box<[AccessKey]> {
 /// A user of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUser {
+    /// The name of the user.
     pub name: UserName,
+    /// Begins and ends with `/`.
     pub path: Arc<str>,
+    /// When the user was created.
     pub created: Option<Timestamp>,
     /// When `keys` were true.
     pub observed_at: Timestamp,
+    /// The keys, or why they could not be read.
     pub keys: KeysResult,
 }
 
@@ -127,10 +137,12 @@ impl Listing {
         Ok(Listing { collector, at, users })
     }
 
+    /// How the listing was obtained.
     pub fn collector(&self) -> Collector {
         self.collector
     }
 
+    /// When the listing was true.
     pub fn at(&self) -> Timestamp {
         self.at
     }
@@ -140,6 +152,7 @@ impl Listing {
         &self.users
     }
 
+    /// The users, sorted by name.
     pub fn into_users(self) -> Vec<ListedUser> {
         self.users
     }

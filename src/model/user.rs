@@ -13,10 +13,12 @@ use std::sync::Arc;
 pub struct UserName(CompactString);
 
 impl UserName {
+    /// Any text is accepted; IAM allows up to 64 characters of `A-Za-z0-9+=,.@_-`.
     pub fn new(name: &str) -> Self {
         UserName(name.into())
     }
 
+    /// The name as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -49,7 +51,9 @@ impl fmt::Debug for UserName {
 /// A tag of an IAM user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
+    /// At most 128 characters.
     pub key: Arc<str>,
+    /// At most 256 characters.
     pub value: Arc<str>,
 }
 
@@ -64,11 +68,13 @@ impl Tag {
 /// What is known of a user's keys, in the order of creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys<'a> {
+    /// All keys of the user.
     Known(&'a [AccessKey]),
     /// The user has these keys, and may have more.
     Partial(&'a [AccessKey]),
     /// The last attempt to read them failed.
     Unreadable {
+        /// A reason from a closed list.
         reason: &'static str,
         /// The keys of the last successful observation.
         last_known: Option<&'a [AccessKey]>,
@@ -106,6 +112,7 @@ struct Failure {
 /// An IAM user with the newest observation of its keys. The root user is not an IAM user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
+    /// The name of the user.
     pub name: UserName,
     /// Begins and ends with `/`. Shared by the users of a path.
     pub path: Arc<str>,
@@ -120,6 +127,7 @@ pub struct User {
 }
 
 impl User {
+    /// A user whose keys are not known yet.
     pub fn new(name: UserName, path: Arc<str>, created: Option<Timestamp>, listed_at: Timestamp) -> Self {
         User {
             name,
@@ -133,14 +141,17 @@ impl User {
         }
     }
 
+    /// The ARN, derived from account, path and name.
     pub fn arn(&self, account: &Account) -> String {
         user_arn(&account.partition, account.id, &self.path, &self.name)
     }
 
+    /// When the user was created.
     pub fn created(&self) -> Option<Timestamp> {
         self.created.get()
     }
 
+    /// Replaces the time of creation.
     pub fn set_created(&mut self, created: Option<Timestamp>) {
         self.created = OptionalSecond::new(created);
     }
@@ -155,6 +166,7 @@ impl User {
         self.failure.as_ref().map_or(self.observed_at(), |f| f.at)
     }
 
+    /// What is known of the keys.
     pub fn keys(&self) -> Keys<'_> {
         match (&self.keys, &self.failure) {
             (keys, Some(failure)) => Keys::Unreadable { reason: failure.reason, last_known: keys.as_deref() },
@@ -172,10 +184,12 @@ impl User {
         }
     }
 
+    /// The tags that are configured to be read.
     pub fn tags(&self) -> &[Tag] {
         self.tags.as_ref().map_or(&[], |tags| tags)
     }
 
+    /// Replaces the tags.
     pub fn set_tags(&mut self, tags: Option<Arc<Vec<Tag>>>) {
         self.tags = tags;
     }

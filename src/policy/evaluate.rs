@@ -8,11 +8,13 @@ use crate::model::{Account, CompactTimestamp, Keys, Timestamp, User};
 /// The status of a user: the worst of all rules, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
+    /// No rule is violated.
     Compliant,
     /// A rule is violated; the user is exempt.
     Exempt,
     /// A rule is violated, inside the grace period.
     Rotating,
+    /// A rule is violated.
     Violation,
     /// The keys are not fully known.
     Unknown,
@@ -23,6 +25,7 @@ impl Status {
     pub const ALL: [Status; 5] =
         [Status::Compliant, Status::Rotating, Status::Violation, Status::Exempt, Status::Unknown];
 
+    /// The value of the label `status`.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Compliant => "compliant",
@@ -37,18 +40,22 @@ impl Status {
 /// How a violated rule counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingState {
+    /// Neither tolerated nor exempt.
     Violation,
     /// Tolerated until then.
     Rotating {
+        /// The end of the grace period.
         until: CompactTimestamp,
     },
     /// By the exemption with that index in the policy.
     Exempt {
+        /// Index of the exemption in the policy.
         exemption: u32,
     },
 }
 
 impl FindingState {
+    /// The status of a user with this finding.
     pub fn status(self) -> Status {
         match self {
             FindingState::Violation => Status::Violation,
@@ -69,12 +76,15 @@ impl FindingState {
 /// A rule that a user violates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
+    /// The violated rule.
     pub rule: &'static UserRule,
     since: CompactTimestamp,
+    /// How the violation counts.
     pub state: FindingState,
 }
 
 impl Finding {
+    /// When the violation began.
     pub fn since(&self) -> Timestamp {
         self.since.get()
     }
@@ -83,8 +93,11 @@ impl Finding {
 /// A rule that the root user violates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RootFinding {
+    /// The violated rule.
     pub rule: &'static RootRule,
+    /// When the violation was first observed.
     pub since: Timestamp,
+    /// How the violation counts.
     pub state: FindingState,
 }
 
@@ -112,6 +125,7 @@ pub struct Verdict {
     next_change: CompactTimestamp,
     /// Rules whose result the data do not determine.
     pub undetermined: RuleSet,
+    /// The worst of all findings, or unknown.
     pub status: Status,
 }
 
@@ -130,8 +144,11 @@ impl Verdict {
 /// The result of applying all enabled rules to the root user.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RootVerdict {
+    /// In the order of the rules.
     pub findings: Vec<RootFinding>,
+    /// The earliest time at which the verdict can change without a new observation.
     pub next_change: Option<Timestamp>,
+    /// Rules whose result the data do not determine.
     pub undetermined: RuleSet,
 }
 

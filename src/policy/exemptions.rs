@@ -17,6 +17,7 @@ pub struct Exemption {
     pub account: Option<AccountId>,
     /// All rules when absent.
     pub rule: Option<&'static Rule>,
+    /// Why the users are exempt.
     pub reason: String,
     /// The first moment at which it no longer holds.
     pub expires: Timestamp,
@@ -35,8 +36,10 @@ pub enum ExemptionState {
 }
 
 impl ExemptionState {
+    /// In the order in which they are displayed.
     pub const ALL: [ExemptionState; 3] = [ExemptionState::Used, ExemptionState::Expired, ExemptionState::Unmatched];
 
+    /// The value of the label `state`.
     pub fn as_str(self) -> &'static str {
         match self {
             ExemptionState::Used => "used",
@@ -47,6 +50,7 @@ impl ExemptionState {
 }
 
 impl Exemption {
+    /// An exemption of the users that `user` matches, until `expires`.
     pub fn new(
         user: String,
         account: Option<AccountId>,
@@ -58,6 +62,7 @@ impl Exemption {
         Exemption { user, account, rule, reason, expires, pattern }
     }
 
+    /// Whether it is no longer in force.
     pub fn expired(&self, now: Timestamp) -> bool {
         self.expires <= now
     }

@@ -5,10 +5,13 @@ use super::{Recheck, UserRule, after, remediation, settings};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Settings of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Whether the rule is applied.
     pub enabled: bool,
+    /// The age from which on an active key violates the rule.
     #[serde(with = "settings::duration")]
     pub max_age: Duration,
 }
@@ -19,6 +22,7 @@ impl Default for Settings {
     }
 }
 
+/// The rule.
 pub static RULE: UserRule = UserRule {
     name: "key_age",
     description: "No active access key is older than the limit.",

@@ -10,9 +10,11 @@ use std::time::Duration;
 /// beyond it means a wrong clock, and must not grant a grace period.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
+/// Settings of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Whether the rule is applied.
     pub enabled: bool,
     /// Active keys a user may have.
     pub limit: NonZeroU32,
@@ -27,6 +29,7 @@ impl Default for Settings {
     }
 }
 
+/// The rule.
 pub static RULE: UserRule = UserRule {
     name: "multiple_active_keys",
     description: "A user has at most one active access key.",

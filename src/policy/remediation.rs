@@ -7,7 +7,9 @@ use std::time::Duration;
 /// What to do about a finding. Keys are numbered from 1 in the order of creation, as in the label `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Advice {
+    /// Keys to keep, ascending.
     pub keep: Vec<usize>,
+    /// Keys to deactivate, ascending.
     pub deactivate: Vec<usize>,
     /// Why, and what to do first; one line.
     pub reason: String,

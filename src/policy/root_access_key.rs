@@ -4,9 +4,11 @@ use super::{Outcome, RootKeysAt, RootRule, RuleSettings};
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Settings of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Whether the rule is applied.
     pub enabled: bool,
 }
 
@@ -16,6 +18,7 @@ impl Default for Settings {
     }
 }
 
+/// The rule.
 pub static RULE: RootRule = RootRule {
     name: "root_access_key",
     description: "The root user has no active access key.",

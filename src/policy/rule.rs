@@ -10,6 +10,7 @@ pub struct UserRule {
     pub name: &'static str,
     /// One sentence.
     pub description: &'static str,
+    /// Whether the rule is applied.
     pub enabled: fn(&RuleSettings) -> bool,
     /// Applies the rule at one point in time; called only when the rule is enabled.
     pub evaluate: fn(&RuleSettings, &UserKeys<'_>, Timestamp) -> Outcome,
@@ -27,11 +28,17 @@ pub struct UserRule {
 
 /// A rule for the root user.
 pub struct RootRule {
+    /// The value of the label `rule`, and the key in the configuration file.
     pub name: &'static str,
+    /// One sentence.
     pub description: &'static str,
+    /// Whether the rule is applied.
     pub enabled: fn(&RuleSettings) -> bool,
+    /// Applies the rule at one point in time; called only when the rule is enabled.
     pub evaluate: fn(&RuleSettings, &RootKeysAt, Timestamp) -> Outcome,
+    /// How to end a violation.
     pub advice: &'static str,
+    /// Why the result can be undetermined.
     pub undetermined: &'static str,
 }
 
@@ -40,6 +47,7 @@ pub struct RootRule {
 pub enum Recheck {
     /// A bounded number at each check, the oldest observations first: an account can have thousands of old keys.
     InTurn,
+    /// At every check.
     EveryCheck,
 }
 
@@ -96,11 +104,14 @@ pub(super) fn evaluate_each_active_key(
 /// Any rule, where its kind does not matter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
+    /// A rule for IAM users.
     User(&'static UserRule),
+    /// A rule for the root user.
     Root(&'static RootRule),
 }
 
 impl Rule {
+    /// The value of the label `rule`.
     pub fn name(&self) -> &'static str {
         match self {
             Rule::User(rule) => rule.name,
@@ -108,6 +119,7 @@ impl Rule {
         }
     }
 
+    /// One sentence.
     pub fn description(&self) -> &'static str {
         match self {
             Rule::User(rule) => rule.description,

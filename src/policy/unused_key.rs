@@ -6,10 +6,13 @@ use crate::model::{AccessKey, LastUsed, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Settings of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Whether the rule is applied.
     pub enabled: bool,
+    /// The time without use from which on an active key violates the rule.
     #[serde(with = "settings::duration")]
     pub max_idle: Duration,
 }
@@ -20,6 +23,7 @@ impl Default for Settings {
     }
 }
 
+/// The rule.
 pub static RULE: UserRule = UserRule {
     name: "unused_key",
     description: "No active access key has been unused for longer than the limit.",

@@ -22,6 +22,7 @@ const HEADER: [&str; 10] = [
     "advice",
 ];
 
+/// The report as CSV with a header.
 pub fn render(report: &Report<'_>) -> String {
     let mut out = ::csv::Writer::from_writer(Vec::new());
     let account = &report.state.account;

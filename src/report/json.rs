@@ -83,6 +83,7 @@ struct FindingEntry<'a> {
     last_known: bool,
 }
 
+/// The report as one JSON document.
 pub fn render(report: &Report<'_>) -> String {
     let state = report.state;
     let document = Document {

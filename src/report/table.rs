@@ -14,11 +14,13 @@ use anstyle::{AnsiColor, Style};
 /// Terminal properties that the table depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
+    /// Whether statuses are coloured by escape sequences.
     pub color: bool,
     /// Columns of the terminal; as wide as needed when not known.
     pub width: Option<u16>,
 }
 
+/// The report as a table and a summary.
 pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
     let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
     let root = report.root_findings();

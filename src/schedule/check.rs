@@ -14,9 +14,11 @@ const RECHECKS_IN_TURN: usize = 100;
 
 /// What a check needs besides its [`Source`] and [`Request`].
 pub struct Check<'a> {
+    /// Where observations come from.
     pub source: &'a dyn Source,
     /// The state after the last successful check.
     pub previous: Option<&'a AccountState>,
+    /// The policy in force.
     pub policy: &'a Arc<Policy>,
     /// The wall clock.
     pub now: fn() -> Timestamp,

@@ -12,16 +12,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The configured times of checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
+    /// Time between two checks, before jitter.
     pub interval: Duration,
+    /// The longest time that a check may take.
     pub timeout: Duration,
 }
 
 /// What a worker does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// Starts a check.
     Check,
     /// Evaluates the state again: a verdict can have changed by the passing of time.
     Evaluate,
+    /// Nothing is due before this time.
     WaitUntil(Instant),
 }
 
@@ -41,6 +45,7 @@ impl Plan {
         Plan { next_check: Some(now), next_evaluation: None, failures_in_a_row: 0 }
     }
 
+    /// What is due at this time.
     pub fn next(&self, now: Instant) -> Action {
         if self.next_check.is_some_and(|at| at <= now) {
             return Action::Check;
@@ -52,6 +57,7 @@ impl Plan {
         Action::WaitUntil(due.unwrap_or_else(|| saturating_add(now, LONGEST_WAIT)))
     }
 
+    /// A check is running: none is due until it ends.
     pub fn check_started(&mut self) {
         self.next_check = None;
     }

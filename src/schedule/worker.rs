@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 pub trait Events: Send + Sync {
     /// AWS, or the file, named the account. Called at every check.
     fn account_identified(&self, account: &Account);
+    /// A check ended after `took`; the account as a whole was so at `listed_at`.
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp);
     /// `account` is `None` as long as it is not known.
     fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError);
@@ -25,9 +26,13 @@ pub trait Events: Send + Sync {
 
 /// Checks one account, and evaluates it again as time passes or the policy changes.
 pub struct Worker {
+    /// Where observations come from.
     pub source: Arc<dyn Source>,
+    /// The configured times of checks.
     pub timing: Timing,
+    /// The policy in force; a change is applied at once.
     pub policy: watch::Receiver<Arc<Policy>>,
+    /// Receives what happens.
     pub events: Arc<dyn Events>,
     /// The wall clock.
     pub now: fn() -> Timestamp,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub struct CredentialReport {
     /// By the ARNs, without a name.
     pub account: Account,
+    /// All users but the root user.
     pub listing: Listing,
     /// Active keys of the root user; `None` without a row of it.
     pub root_active_keys: Option<u32>,

@@ -23,17 +23,20 @@ const PERIOD: Duration = Duration::from_secs(600);
 
 const ACCOUNT: &str = "123456789012";
 
+/// The demo as a source of observations.
 pub struct DemoSource {
     started: Timestamp,
     account_name: String,
 }
 
 impl DemoSource {
+    /// The changes begin at `started`; an empty name is `demo`.
     pub fn new(started: Timestamp, account_name: String) -> Self {
         let account_name = if account_name.is_empty() { "demo".to_owned() } else { account_name };
         DemoSource { started, account_name }
     }
 
+    /// The account of the demo.
     pub fn demo_account(&self) -> Account {
         let id: AccountId = ACCOUNT.parse().expect("the ID is a constant");
         Account { id, name: self.account_name.clone(), partition: Partition::default() }

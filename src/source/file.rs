@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
+/// Formats of input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// CSV exactly as AWS writes it.
@@ -18,6 +19,7 @@ pub enum Format {
     Inventory,
 }
 
+/// A file as a source of observations.
 pub struct FileSource {
     reader: FileReader,
     format: Format,
@@ -27,6 +29,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
+    /// Nothing is read yet; a name replaces that of the file unless it is empty.
     pub fn new(path: PathBuf, format: Format, account_name: String) -> Self {
         FileSource { reader: FileReader::new(path), format, account_name, read: Mutex::new(None) }
     }

@@ -12,10 +12,13 @@ use std::sync::Arc;
 /// A parsed inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
+    /// As the file names it.
     pub account: Account,
+    /// All users of the file.
     pub listing: Listing,
     /// `None` where the file has no root user.
     pub root_active_keys: Option<u32>,
+    /// Tags of users that have any.
     pub tags: HashMap<UserName, Arc<Vec<Tag>>>,
 }
 

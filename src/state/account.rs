@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// What is known about an account, and the verdicts on it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AccountState {
+    /// Identity of the account.
     pub account: Account,
     /// Of the newest listing.
     pub(super) listing: Option<(Collector, Timestamp)>,
@@ -18,6 +19,7 @@ pub struct AccountState {
     pub(super) hidden: BTreeMap<UserName, Hidden>,
     /// Of the newest observation of tags, with its time.
     pub(super) tags: Option<(Timestamp, TagsByUser)>,
+    /// The root user.
     pub root: RootState,
     policy: Arc<Policy>,
 }
@@ -41,6 +43,7 @@ pub struct RootState {
     at: Timestamp,
     /// Why the number is not known, and since which answer.
     unknown: Option<(Timestamp, &'static str)>,
+    /// The verdict at the last evaluation.
     pub verdict: RootVerdict,
 }
 
@@ -54,6 +57,7 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether nothing changed.
     pub fn is_none(self) -> bool {
         self == Change::default()
     }
@@ -106,6 +110,7 @@ impl RootState {
 }
 
 impl AccountState {
+    /// An account of which nothing is known yet.
     pub fn new(account: Account, policy: Arc<Policy>) -> Self {
         AccountState {
             account,
@@ -118,10 +123,12 @@ impl AccountState {
         }
     }
 
+    /// The visible users.
     pub fn users(&self) -> &Users {
         &self.users
     }
 
+    /// The policy of the last evaluation.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }

@@ -6,6 +6,7 @@ use crate::policy::{Recheck, Status, Verdict};
 /// A user and its verdict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
+    /// The user and its keys.
     pub user: User,
     /// `None` until the user is evaluated after a change.
     pub(super) verdict: Option<Verdict>,
@@ -20,10 +21,12 @@ impl Entry {
         Entry { user, verdict: None, flagged: None }
     }
 
+    /// The verdict of the last evaluation, if the user has not changed since.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
     }
 
+    /// The status; unknown until the user is evaluated.
     pub fn status(&self) -> Status {
         self.verdict.as_ref().map_or(Status::Unknown, |v| v.status)
     }

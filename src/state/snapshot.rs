@@ -9,7 +9,9 @@ use std::sync::Arc;
 /// The last good state of every account. Immutable: an update makes a new snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// By account ID.
     pub accounts: BTreeMap<AccountId, Arc<AccountState>>,
+    /// The policy of the last evaluation.
     pub policy: Arc<Policy>,
 }
 

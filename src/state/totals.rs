@@ -7,6 +7,7 @@ use crate::policy::{FindingState, RULES, Rule, Status};
 /// How many subjects violate a rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RuleTotal {
+    /// The rule.
     pub rule: &'static Rule,
     /// `None` when no violation is known and the data do not suffice to evaluate every subject: no number rather than a
     /// reassuring one.
@@ -37,6 +38,7 @@ impl Totals {
         Totals { rules: vec![(0, 0); RULES.len()].into(), ..Totals::default() }
     }
 
+    /// Users with this status.
     pub fn users(&self, status: Status) -> u64 {
         self.by_status[status as usize].into()
     }

@@ -24,6 +24,7 @@ pub struct Block {
 }
 
 impl Block {
+    /// Sorted by name; never empty.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -72,6 +73,7 @@ pub(super) enum Slot {
 }
 
 impl Users {
+    /// In the order of names.
     pub fn blocks(&self) -> &[Arc<Block>] {
         &self.blocks
     }
@@ -81,10 +83,12 @@ impl Users {
         self.blocks.iter().flat_map(|block| &block.entries)
     }
 
+    /// The number of users.
     pub fn len(&self) -> usize {
         self.blocks.iter().map(|block| block.entries.len()).sum()
     }
 
+    /// Whether there are no users.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }

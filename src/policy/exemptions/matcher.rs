@@ -29,6 +29,7 @@ struct Index {
 }
 
 impl Exemptions {
+    /// Builds the index, once per policy.
     pub fn new(exemptions: Vec<Exemption>) -> Self {
         let mut index = Index { exemptions, ..Index::default() };
         let mut with_parts: Vec<(usize, Vec<String>)> = Vec::new();
