@@ -23,7 +23,12 @@ pub(super) fn keep_best(keys: &[AccessKey], limit: usize, max_age: Duration, now
     let (kept, rest) = active.split_at(limit.min(active.len()));
     let Some(&(_, best)) = kept.first() else { return Advice::default() };
 
+    let unknown = active.iter().filter(|(_, k)| k.last_used() == LastUsed::Unknown).count();
     let reason = match (best.last_used(), rest.iter().map(|(_, k)| used(k)).max()) {
+        _ if unknown == active.len() => {
+            "last use is not known, so the newest is kept: check what uses the other one first"
+        }
+        _ if unknown > 0 => "the last use of some keys is not known: check first what uses them",
         (LastUsed::At(mine), Some(Some(other))) if other > mine => {
             "the kept key is within the age limit, but the other one was used more recently: move what uses it first"
         }
@@ -32,8 +37,7 @@ pub(super) fn keep_best(keys: &[AccessKey], limit: usize, max_age: Duration, now
         (LastUsed::Never, Some(Some(_))) => {
             "the kept key is within the age limit but was never used: move the application to it first"
         }
-        (LastUsed::Never, _) => "no key was ever used: the newest is kept",
-        (LastUsed::Unknown, _) => "last use is not known, so the newest is kept: check what uses the other one first",
+        (LastUsed::Never | LastUsed::Unknown, _) => "no key was ever used: the newest is kept",
     };
     Advice { keep: numbers(kept), deactivate: numbers(rest), reason: reason.into() }
 }
@@ -73,5 +77,28 @@ fn used(key: &AccessKey) -> Option<Timestamp> {
     match key.last_used() {
         LastUsed::At(at) => Some(at),
         LastUsed::Never | LastUsed::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::KeyStatus;
+
+    #[test]
+    fn the_reason_claims_no_last_use_that_is_not_known() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let key = |created, last_used| AccessKey::new(None, KeyStatus::Active, Some(at(created)), last_used);
+        let reason =
+            |first, second| keep_best(&[key(1, first), key(2, second)], 1, Duration::from_secs(100), at(50)).reason;
+        for (first, second, words) in [
+            (LastUsed::Never, LastUsed::Never, "no key was ever used"),
+            (LastUsed::Unknown, LastUsed::Never, "of some keys is not known"),
+            (LastUsed::At(at(3)), LastUsed::Unknown, "of some keys is not known"),
+            (LastUsed::Unknown, LastUsed::Unknown, "last use is not known"),
+            (LastUsed::At(at(3)), LastUsed::Never, "used most recently"),
+        ] {
+            assert!(reason(first, second).contains(words), "{first:?} {second:?}: {}", reason(first, second));
+        }
     }
 }
