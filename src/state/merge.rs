@@ -3,7 +3,7 @@
 use super::account::{AccountState, Change};
 use super::entry::Entry;
 use super::users::Slot;
-use crate::model::{KeysResult, ListedUser, Listing, Observation, Tag, Timestamp, User, UserName};
+use crate::model::{Keys, KeysResult, ListedUser, Listing, Observation, Tag, Timestamp, User, UserName};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -161,6 +161,11 @@ fn merged(entry: &Entry, listed: ListedUser) -> Option<Entry> {
         let mut user = User::new(listed.name, listed.path, listed.created, listed.observed_at);
         user.observe(listed.observed_at, listed.keys);
         return Some(Entry::new(user));
+    }
+    let same_report = entry.user.observed_at() == listed.observed_at
+        && matches!(&listed.keys, KeysResult::Complete(keys) if entry.user.keys() == Keys::Known(keys));
+    if same_profile && same_report {
+        return None;
     }
     let mut user = entry.user.clone();
     if !same_profile {
