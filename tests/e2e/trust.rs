@@ -132,6 +132,16 @@ fn many_users_in_violation_that_vanish_fail_a_check_by_report() {
     exporter.wait_for_success();
 }
 
+/// The policy of the collector `report` does not have ListUsers.
+#[test]
+fn users_whose_deletion_cannot_be_confirmed_stay_until_the_next_report() {
+    let iam = FakeIam::start(Account::new(in_violation(3)));
+    iam.fail(On::operation("ListAccessKeys"), Fault::NO_SUCH_ENTITY);
+    iam.fail(On::operation("ListUsers"), Fault::ACCESS_DENIED);
+    let json = check(&iam, ["--collector=report", "--output=json"]).expect(1).json();
+    assert_eq!(json["summary"]["violations"]["multiple_active_keys"], 3, "{json}");
+}
+
 #[test]
 fn roots_keys_that_cannot_be_read_make_the_check_incomplete() {
     let compliant = || Account::new([User::new("alice", [Key::active(1)])]);

@@ -137,8 +137,17 @@ impl ReportCollector {
             })
             .await;
         self.log_failure(failure.as_ref());
-        if !gone.is_empty() {
-            self.reader.confirm_gone(account, &gone, rechecked).await?;
+        if gone.is_empty() {
+            return Ok(observations);
+        }
+        match self.reader.confirm_gone(account, &gone, rechecked).await {
+            Ok(()) => {}
+            // The collector has no need of ListUsers otherwise. Without it the users stay until the next report.
+            Err(error @ SourceError::AccessDenied { .. }) => {
+                tracing::debug!(%error, users = gone.len(), "deleted users are not confirmed");
+                observations.retain(|o| !matches!(o, Observation::UserGone { .. }));
+            }
+            Err(error) => return Err(error),
         }
         Ok(observations)
     }
