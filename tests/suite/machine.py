@@ -1,7 +1,7 @@
 """A Linux machine for a test: systemd as process 1 of its own namespaces, on a throw-away layer above this one's files.
 
 What runs in it sees this system's programs and its own processes, network and /etc; it can install, change and start
-whatever the documentation says, and nothing of it outlives the test. The checkout is there, read-only, at its own path.
+whatever the documentation says, and nothing of it outlives the test. The checkout and the test tools are there, read-only, at their own paths.
 
 Needs root (or sudo without a password) and systemd.
 """
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 
-from harness import PATIENCE, ROOT, clean_environment, wait_until
+from harness import PATIENCE, ROOT, TOOLS, clean_environment, wait_until
 
 
 def as_root():
@@ -44,9 +44,12 @@ root=$BASE/root
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 for directory in run tmp var/log; do mount -t tmpfs tmpfs "$root/$directory"; done
-mkdir -p "$root$CHECKOUT"
-mount --bind "$CHECKOUT" "$root$CHECKOUT"
-mount -o remount,bind,ro "$root$CHECKOUT"
+# Either can be below a directory that is empty here, such as /tmp.
+for directory in "$CHECKOUT" "$CACHE"; do
+  mkdir -p "$root$directory"
+  mount --bind "$directory" "$root$directory"
+  mount -o remount,bind,ro "$root$directory"
+done
 rm -rf "$root/etc/systemd/system" "$root/etc/cron.d" "$root/etc/iam-key-exporter" "$root/usr/local/bin/iam-key-exporter"
 mkdir -p "$root/etc/systemd/system/test.target.wants" "$root/etc/cron.d"
 cat >"$root/etc/systemd/system/test.target" <<END
@@ -88,7 +91,9 @@ class Machine:
         need("/lib/systemd/systemd")
         self.base = tempfile.mkdtemp(prefix="machine-")
         self.log = pathlib.Path(self.base + ".log")
-        variables = {"BASE": self.base, "CHECKOUT": str(ROOT), "container": "lxc"}
+        # The directory of all tools: links in the checkout lead to it.
+        cache = pathlib.Path(TOOLS.bin("moto_server")).resolve().parents[3]
+        variables = {"BASE": self.base, "CHECKOUT": str(ROOT), "CACHE": str(cache), "container": "lxc"}
         command = [*as_root(), "env", *(f"{name}={value}" for name, value in variables.items())]
         command += ["unshare", "--mount", "bash", "-c", SETUP]
         with open(self.log, "wb") as log:
