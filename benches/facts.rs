@@ -5,7 +5,7 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use iam_key_exporter::exposition::encoder::{account_text, block_text};
+use iam_key_exporter::exposition::encoder::{write_account, write_block};
 use iam_key_exporter::exposition::families::FAMILIES;
 use iam_key_exporter::exposition::family::header;
 use iam_key_exporter::exposition::{Encoder, Options, Users};
@@ -196,8 +196,12 @@ fn encode_unchanged(bencher: Bencher) {
 fn encode(snapshot: &Snapshot, options: &Options) -> Vec<Vec<u8>> {
     let texts = |state: &AccountState| -> Vec<Vec<u8>> {
         let text = |family| {
-            let blocks = state.users().blocks().iter().map(|block| block_text(family, state, block, options));
-            blocks.fold(account_text(family, state, options), |text, block| [text, block].concat())
+            let mut text = Vec::new();
+            write_account(family, state, options, &mut text);
+            for block in state.users().blocks() {
+                write_block(family, state, block, options, &mut text);
+            }
+            text
         };
         FAMILIES.iter().map(text).collect()
     };

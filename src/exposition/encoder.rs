@@ -17,6 +17,9 @@ pub struct Encoder {
     /// One for each family.
     headers: Vec<Arc<Segment>>,
     accounts: HashMap<AccountId, EncodedAccount>,
+    /// Memory for the text that is being written.
+    buffer: Vec<u8>,
+    empty: Arc<Segment>,
 }
 
 /// The segments of one account.
@@ -38,8 +41,8 @@ impl Encoder {
     /// Encodes with these options; nothing is cached yet.
     pub fn new(options: Options) -> Self {
         let mut compressor = Compressor::new();
-        let headers = FAMILIES.iter().map(|f| Arc::new(compressor.segment(header(f.name, f.help)))).collect();
-        Encoder { options, compressor, headers, accounts: HashMap::new() }
+        let headers = FAMILIES.iter().map(|f| Arc::new(compressor.segment(&header(f.name, f.help)))).collect();
+        Encoder { options, compressor, headers, accounts: HashMap::new(), buffer: Vec::new(), empty: Arc::default() }
     }
 
     /// The page of a snapshot. Families without a sample are left out.
@@ -76,7 +79,7 @@ impl Encoder {
             Write::Whole(write) => {
                 let mut text = Vec::new();
                 write(snapshot, now, &mut Samples::new(&mut text, family.name));
-                vec![Arc::new(self.compressor.segment(text))]
+                vec![Arc::new(self.compressor.segment(&text))]
             }
         };
         samples.retain(|segment| !segment.plain().is_empty());
@@ -85,8 +88,8 @@ impl Encoder {
 
     fn account(&mut self, state: &Arc<AccountState>, old: Option<EncodedAccount>) -> EncodedAccount {
         let (old_account, old_blocks) = old.map_or_else(Default::default, |old| (old.account, old.blocks));
-        let texts: Vec<Vec<u8>> = FAMILIES.iter().map(|family| account_text(family, state, &self.options)).collect();
-        let account = self.segments(texts, &old_account);
+        let options = self.options.clone();
+        let account = self.segments(|family, out| write_account(family, state, &options, out), &old_account);
         let mut by_address = HashMap::with_capacity(old_blocks.len());
         let mut by_name = HashMap::with_capacity(old_blocks.len());
         for old in &old_blocks {
@@ -99,9 +102,7 @@ impl Encoder {
                 Some(old) => old.families.clone(),
                 None => {
                     let old = by_name.get(&block.entries()[0].user.name).map_or(&[][..], |old| &old.families);
-                    let text = |family| block_text(family, state, block, &self.options);
-                    let texts: Vec<Vec<u8>> = FAMILIES.iter().map(text).collect();
-                    self.segments(texts, old)
+                    self.segments(|family, out| write_block(family, state, block, &options, out), old)
                 }
             };
             blocks.push(EncodedBlock { block: Arc::clone(block), families });
@@ -109,30 +110,32 @@ impl Encoder {
         EncodedAccount { state: Arc::clone(state), account, blocks }
     }
 
-    /// Compresses texts, except those that are the same as before.
-    fn segments(&mut self, texts: Vec<Vec<u8>>, old: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
-        let segment = |(index, text): (usize, Vec<u8>)| match old.get(index) {
-            Some(old) if old.plain() == text => Arc::clone(old),
-            _ => Arc::new(self.compressor.segment(text)),
+    /// One segment for each family. Texts are compressed unless they are empty or the same as before.
+    fn segments(&mut self, write: impl Fn(&Family, &mut Vec<u8>), old: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+        let Encoder { compressor, buffer, empty, .. } = self;
+        let segment = |(index, family): (usize, &Family)| {
+            buffer.clear();
+            write(family, buffer);
+            match old.get(index) {
+                _ if buffer.is_empty() => Arc::clone(empty),
+                Some(old) if old.plain() == buffer => Arc::clone(old),
+                _ => Arc::new(compressor.segment(buffer)),
+            }
         };
-        texts.into_iter().enumerate().map(segment).collect()
+        FAMILIES.iter().enumerate().map(segment).collect()
     }
 }
 
-/// The samples of a family of accounts; empty for other families.
-pub fn account_text(family: &Family, state: &AccountState, options: &Options) -> Vec<u8> {
-    let mut text = Vec::new();
+/// Appends the samples of a family of accounts; nothing for other families.
+pub fn write_account(family: &Family, state: &AccountState, options: &Options, out: &mut Vec<u8>) {
     if let Write::Account(write) = family.samples {
-        write(state, options, &mut Samples::new(&mut text, family.name));
+        write(state, options, &mut Samples::new(out, family.name));
     }
-    text
 }
 
-/// The samples of a family of users in one block; empty for other families.
-pub fn block_text(family: &Family, state: &AccountState, block: &Block, options: &Options) -> Vec<u8> {
-    let mut text = Vec::new();
+/// Appends the samples of a family of users in one block; nothing for other families.
+pub fn write_block(family: &Family, state: &AccountState, block: &Block, options: &Options, out: &mut Vec<u8>) {
     if let Write::Users(write) = family.samples {
-        write(state, block.entries(), options, &mut Samples::new(&mut text, family.name));
+        write(state, block.entries(), options, &mut Samples::new(out, family.name));
     }
-    text
 }

@@ -223,7 +223,7 @@ impl ExporterMetrics {
         }
         let mut text = Vec::with_capacity(8192);
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
-        let segment = Arc::new(encoded.compressor.segment(text));
+        let segment = Arc::new(encoded.compressor.segment(&text));
         encoded.last = Some((changes, Arc::clone(&segment)));
         segment
     }

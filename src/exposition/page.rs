@@ -114,8 +114,10 @@ impl Compressor {
     }
 
     /// Compresses a text.
-    pub fn segment(&mut self, plain: Vec<u8>) -> Segment {
-        Segment { deflated: self.deflate(&plain).into(), crc: crc_of(&plain), plain: plain.into() }
+    pub fn segment(&mut self, plain: &[u8]) -> Segment {
+        // Copies, so that no segment keeps more memory than it needs.
+        let deflated = Bytes::copy_from_slice(&self.deflate(plain));
+        Segment { deflated, crc: crc_of(plain), plain: Bytes::copy_from_slice(plain) }
     }
 
     /// Raw deflate up to a full flush: byte-aligned, and with no reference backwards.
@@ -161,7 +163,7 @@ mod tests {
             // Longer than a stored block can be, now and then.
             let tail = tail.repeat(repeats);
             let mut compressor = Compressor::new();
-            let mut segment = |text: &Vec<u8>| Arc::new(compressor.segment(text.clone()));
+            let mut segment = |text: &Vec<u8>| Arc::new(compressor.segment(text));
             let page = Page::new(texts.iter().map(&mut segment).collect());
             let last = segment(&own);
             let plain: Vec<u8> = page.plain(&last, tail.clone()).concat();

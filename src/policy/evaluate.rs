@@ -162,7 +162,7 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
     let mut undetermined = RuleSet::default();
     let mut next = NextChange(None);
     let mut findings = Vec::new();
-    let subject = subject(user);
+    let subject = UserKeys::of(user);
     let rules = USER_RULES.iter().filter(|r| keys.latest().is_some() && (r.enabled)(&policy.rules));
     for rule in rules {
         let (since, grace_ends) = match (rule.evaluate)(&policy.rules, &subject, now) {
@@ -243,13 +243,6 @@ fn finding_state(
     }
 }
 
-fn subject(user: &User) -> UserKeys<'_> {
-    UserKeys {
-        keys: user.keys().latest().unwrap_or_default(),
-        undated: user.created().unwrap_or_else(|| user.observed_at()),
-    }
-}
-
 struct NextChange(Option<Timestamp>);
 
 impl NextChange {
@@ -263,7 +256,7 @@ impl NextChange {
 impl Finding {
     /// What ends the violation; computed when displayed, because it depends on the time.
     pub fn advice(&self, user: &User, policy: &Policy, now: Timestamp) -> super::Advice {
-        (self.rule.advise)(&policy.rules, &subject(user), now)
+        (self.rule.advise)(&policy.rules, &UserKeys::of(user), now)
     }
 }
 

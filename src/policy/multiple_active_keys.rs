@@ -50,7 +50,7 @@ fn evaluate(settings: &RuleSettings, user: &UserKeys<'_>, now: Timestamp) -> Out
     let Some(exceeding) = user.keys.iter().filter(|k| k.is_active()).nth(settings.limit.get() as usize) else {
         return Outcome::Compliant { until: None };
     };
-    let created = exceeding.created().unwrap_or(user.undated);
+    let created = exceeding.created().unwrap_or_else(|| user.undated());
     let grace_ends = after(created, settings.rotation_grace);
     let tolerated = !settings.rotation_grace.is_zero() && grace_ends > now && created <= after(now, CLOCK_TOLERANCE);
     Outcome::Violated { since: created.min(now), grace_ends: tolerated.then_some(grace_ends) }

@@ -1,7 +1,7 @@
 //! What a rule is.
 
 use super::{Advice, RuleSettings};
-use crate::model::{AccessKey, Timestamp};
+use crate::model::{AccessKey, Timestamp, User};
 use std::time::Duration;
 
 /// A rule for IAM users.
@@ -56,8 +56,19 @@ pub enum Recheck {
 pub struct UserKeys<'a> {
     /// In the order of creation.
     pub keys: &'a [AccessKey],
+    user: &'a User,
+}
+
+impl<'a> UserKeys<'a> {
+    /// The last known keys of a user.
+    pub fn of(user: &'a User) -> Self {
+        UserKeys { keys: user.keys().latest().unwrap_or_default(), user }
+    }
+
     /// Stands in for the creation of a key without a date: the user's creation, else the time of the observation.
-    pub undated: Timestamp,
+    pub fn undated(&self) -> Timestamp {
+        self.user.created().unwrap_or_else(|| self.user.observed_at())
+    }
 }
 
 /// The root user's keys, as a rule sees them.

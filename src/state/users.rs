@@ -1,4 +1,4 @@
-//! The users of an account, sorted by name, in blocks of about a hundred.
+//! The users of an account, sorted by name, in blocks of some hundreds.
 //!
 //! A block is the unit of copying, evaluating, encoding and compressing: a change of one user costs one block. Where a
 //! block ends depends on the names alone, so that a new user changes the block that it is in and no other.
@@ -11,9 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// The average number of users in a block.
-const AVERAGE: u64 = 128;
+const AVERAGE: u64 = 256;
 /// The largest number of users in a block.
-const MOST: usize = 512;
+const MOST: usize = 1024;
 
 /// Neighbouring users.
 #[derive(Debug, Clone, PartialEq)]
