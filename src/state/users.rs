@@ -39,11 +39,11 @@ impl Block {
                 policy.exemptions.matching(account, entry.user.name.as_str(), &entry.user.arn(account))
             };
             let is_due = |v: &Verdict| v.next_change().is_some_and(|at| at <= now);
-            if all || entry.verdict.as_ref().is_none_or(is_due) {
-                let verdict = evaluate_user(&entry.user, policy, &exemptions, now);
-                entry.flagged = entry.flagged.max(verdict.findings.iter().map(|f| f.rule.recheck).max());
-                entry.verdict = Some(verdict);
-            }
+            let kept = entry.verdict.take().filter(|v| !all && !is_due(v));
+            let verdict = kept.unwrap_or_else(|| evaluate_user(&entry.user, policy, &exemptions, now));
+            // Also for a verdict that is kept: a new listing resets the flag.
+            entry.flagged = entry.flagged.max(verdict.findings.iter().map(|f| f.rule.recheck).max());
+            entry.verdict = Some(verdict);
             matched.extend(exemptions);
         }
         self.totals = Some(BlockTotals::of(&self.entries, matched));

@@ -152,6 +152,17 @@ fn users_that_violate_other_rules_are_rechecked_in_turn() {
 }
 
 #[test]
+fn a_user_that_is_unchanged_in_the_next_report_is_still_rechecked() {
+    let old = AccessKey::new(None, KeyStatus::Active, Some(at(-100 * 86_400)), LastUsed::At(at(0)));
+    let mut state = state();
+    for second in [10, 40] {
+        state.apply(listing(second, vec![listed("ann", second, KeysResult::complete(vec![old.clone()]))]));
+        state = evaluated(state);
+        assert_eq!(state.recheck_candidates(at(50), 100), [UserName::new("ann")], "report of second {second}");
+    }
+}
+
+#[test]
 fn exemptions_are_matched_to_users_whether_they_violate_a_rule_or_not() {
     let exemption = |user: &str| Exemption::new(user.into(), None, None, "r".into(), Timestamp::MAX);
     let exemptions = ["bob", "unmatched", "<root_account>"].map(exemption).to_vec().into();
