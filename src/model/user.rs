@@ -166,6 +166,14 @@ impl User {
         self.failure.as_ref().map_or(self.observed_at(), |f| f.at)
     }
 
+    /// Limits the times of the observations to `latest`.
+    pub fn limit_times(&mut self, latest: Timestamp) {
+        self.observed_at = self.observed_at.min(CompactTimestamp::new(latest));
+        if let Some(failure) = &mut self.failure {
+            failure.at = failure.at.min(latest);
+        }
+    }
+
     /// What is known of the keys.
     pub fn keys(&self) -> Keys<'_> {
         match (&self.keys, &self.failure) {

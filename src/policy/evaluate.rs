@@ -3,7 +3,7 @@
 use super::{
     Exemption, Outcome, Policy, ROOT_RULES, RULES, RootKeysAt, RootRule, Rule, USER_RULES, UserKeys, UserRule,
 };
-use crate::model::{Account, CompactTimestamp, Keys, Timestamp, User};
+use crate::model::{AccessKey, Account, CompactTimestamp, Keys, Timestamp, User};
 
 /// The status of a user: the worst of all rules, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +163,8 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
     let mut next = NextChange(None);
     let mut findings = Vec::new();
     let subject = UserKeys::of(user);
+    // A date in the future: the local clock is behind, and what follows from the date ends when the clock is set.
+    next.at(subject.keys.iter().filter_map(AccessKey::created).filter(|created| *created > now).min());
     let rules = USER_RULES.iter().filter(|r| keys.latest().is_some() && (r.enabled)(&policy.rules));
     for rule in rules {
         let (since, grace_ends) = match (rule.evaluate)(&policy.rules, &subject, now) {

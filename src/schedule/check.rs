@@ -55,6 +55,7 @@ async fn run(check: Check<'_>, request: &Request) -> Result<AccountState, Source
         _ => AccountState::new(account.clone(), Arc::clone(policy)),
     };
     state.account = account;
+    state.limit_times(started);
     for observation in observations {
         state.apply(only(observation, request)?);
     }

@@ -22,6 +22,7 @@ pub struct AccountState {
     /// The root user.
     pub root: RootState,
     policy: Arc<Policy>,
+    evaluated_at: Timestamp,
 }
 
 pub(super) type TagsByUser = Arc<HashMap<UserName, Arc<Vec<Tag>>>>;
@@ -33,6 +34,19 @@ pub(super) struct Hidden {
     pub(super) user: Option<User>,
     /// Newer than the newest listing.
     pub(super) observations: Vec<Observation>,
+}
+
+impl Hidden {
+    fn limit_times(&mut self, latest: Timestamp) {
+        if let Some(user) = &mut self.user {
+            user.limit_times(latest);
+        }
+        for observation in &mut self.observations {
+            if let Observation::UserKeys { at, .. } | Observation::UserGone { at, .. } = observation {
+                *at = latest.min(*at);
+            }
+        }
+    }
 }
 
 /// What is known about the root user, and the verdict on it.
@@ -102,6 +116,13 @@ impl RootState {
         before != (self.known, self.at, self.unknown)
     }
 
+    fn limit_times(&mut self, latest: Timestamp) {
+        self.at = self.at.min(latest);
+        if let Some((since, _)) = &mut self.unknown {
+            *since = latest.min(*since);
+        }
+    }
+
     fn observe_unknown(&mut self, at: Timestamp, reason: &'static str) {
         if at >= self.at && self.unknown.is_none_or(|(since, _)| at >= since) {
             self.unknown = Some((at, reason));
@@ -120,6 +141,7 @@ impl AccountState {
             tags: None,
             root: RootState::new(),
             policy,
+            evaluated_at: Timestamp::MIN,
         }
     }
 
@@ -168,11 +190,29 @@ impl AccountState {
         Change { users: self.merge_listing(listing, is_newer), account }
     }
 
-    /// Evaluates what has changed, and what can have changed by `now`; with another policy, everything.
+    /// Limits the times of observations to `latest`. After a wall clock was set back, observations from before would be
+    /// newer than all that follow, and the account would not change until the clock has caught up.
+    pub fn limit_times(&mut self, latest: Timestamp) {
+        if let Some((_, at)) = &mut self.listing {
+            *at = latest.min(*at);
+        }
+        if let Some((at, _)) = &mut self.tags {
+            *at = latest.min(*at);
+        }
+        self.root.limit_times(latest);
+        self.users.limit_times(latest);
+        for hidden in self.hidden.values_mut() {
+            hidden.limit_times(latest);
+        }
+    }
+
+    /// Evaluates what has changed, and what can have changed by `now`; everything with another policy, or when the clock
+    /// was set back, because the next change of a verdict is a later time only.
     pub fn evaluate(&mut self, policy: &Arc<Policy>, now: Timestamp) {
-        let all = !Arc::ptr_eq(policy, &self.policy) && **policy != *self.policy;
+        let other_policy = !Arc::ptr_eq(policy, &self.policy) && **policy != *self.policy;
+        self.users.evaluate(&self.account, policy, now, other_policy || now < self.evaluated_at);
         self.policy = Arc::clone(policy);
-        self.users.evaluate(&self.account, policy, now, all);
+        self.evaluated_at = now;
         let at = self.root.at.max(self.listed_at().unwrap_or(Timestamp::MIN));
         let root = RootKeysAt { active_keys: self.root.active_keys(), at };
         self.root.verdict = evaluate_root(&self.account, &root, policy, now);

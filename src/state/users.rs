@@ -178,6 +178,17 @@ impl Users {
         Arc::new(Block { entries, totals: None })
     }
 
+    /// Limits the times of observations to `latest`.
+    pub(super) fn limit_times(&mut self, latest: Timestamp) {
+        for block in &mut self.blocks {
+            if block.entries.iter().any(|e| e.user.attempted_at() > latest) {
+                for entry in Arc::make_mut(block).entries_mut() {
+                    entry.user.limit_times(latest);
+                }
+            }
+        }
+    }
+
     /// Evaluates what has changed or can have changed by `now`, or all users.
     pub(super) fn evaluate(&mut self, account: &Account, policy: &Policy, now: Timestamp, all: bool) {
         for block in &mut self.blocks {

@@ -233,3 +233,20 @@ fn a_key_dated_in_the_future_is_a_violation_now() {
         assert!(verdict.findings[0].since() <= now(), "{ahead}: since {}", verdict.findings[0].since());
     }
 }
+
+/// The local clock was behind: the verdict ends when the clock is set, although the keys stay the same.
+#[test]
+fn a_key_dated_in_the_future_is_evaluated_again_when_its_date_has_come() {
+    let mut policy = Policy::default();
+    policy.rules.multiple_active_keys.rotation_grace = parse_duration("7d").unwrap();
+    let created = now() + parse_duration("2h").unwrap();
+    let key = AccessKey::new(None, KeyStatus::Active, Some(created), LastUsed::Never);
+    let user = user(KeysResult::complete(vec![active("10d", "1d"), key]));
+    assert_eq!(evaluate(&user, &policy).next_change(), Some(created));
+    assert_eq!(evaluate_at(&user, &policy, created).status, Status::Rotating);
+}
+
+#[test]
+fn a_verdict_without_an_end_has_no_next_change() {
+    assert_eq!(evaluate(&user(KeysResult::complete(vec![])), &Policy::default()).next_change(), None);
+}

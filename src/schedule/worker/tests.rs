@@ -6,6 +6,7 @@ use crate::model::{
     UserName,
 };
 use crate::policy::Status;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
@@ -19,6 +20,8 @@ struct Script {
     accounts: Mutex<VecDeque<Account>>,
     hang: bool,
     hang_before_account: bool,
+    /// Like AWS, unlike a file.
+    can_recheck: bool,
     collected: Mutex<Vec<Duration>>,
     started: Option<Instant>,
 }
@@ -56,6 +59,10 @@ impl Source for Script {
             let mut answers = self.answers.lock().unwrap();
             if answers.len() > 1 { answers.pop_front().unwrap()() } else { answers[0]() }
         })
+    }
+
+    fn can_recheck(&self) -> bool {
+        self.can_recheck
     }
 
     fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {
@@ -109,11 +116,16 @@ impl Events for Recorder {
     }
 }
 
+thread_local! {
+    static START: Instant = Instant::now();
+    /// By how much the wall clock was set back.
+    static SET_BACK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
 /// Paused time on a wall clock that begins at the epoch.
 fn wall_clock() -> Timestamp {
-    thread_local!(static START: Instant = Instant::now());
     let elapsed = START.with(|start| start.elapsed());
-    Timestamp::UNIX_EPOCH + elapsed
+    Timestamp::UNIX_EPOCH + elapsed - SET_BACK.get()
 }
 
 fn account(id: &str) -> Account {
@@ -220,6 +232,18 @@ async fn another_account_is_refused_before_and_after_a_check() {
         assert!(recorder.events().contains(&"account_mismatch".to_owned()), "call {other}");
         assert_eq!(recorder.state().account.id.as_str(), "123456789012", "call {other}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_freeze_the_account() {
+    let set_back: Answer = Box::new(|| {
+        SET_BACK.set(Duration::from_secs(86_400));
+        failing()()
+    });
+    let script = Script { can_recheck: true, ..Script::new(vec![two_keys(), set_back, compliant()]) };
+    let recorder = run(Arc::new(script), Duration::from_secs(1000)).await;
+    SET_BACK.set(Duration::ZERO);
+    assert_eq!(recorder.statuses(), [Status::Compliant]);
 }
 
 #[tokio::test(start_paused = true)]

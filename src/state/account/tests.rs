@@ -162,6 +162,34 @@ fn a_user_that_is_unchanged_in_the_next_report_is_still_rechecked() {
     }
 }
 
+/// A verdict is kept while the keys are the same, but a wrong clock can have made it.
+#[test]
+fn a_clock_that_is_set_back_evaluates_all_users_again() {
+    let policy = Arc::new(Policy::default());
+    let mut state = state();
+    state.apply(listing(10, vec![listed("ann", 10, keys(1))]));
+    for (second, status) in [(1000, Status::Compliant), (1_000_000_000, Status::Violation), (1000, Status::Compliant)] {
+        state.evaluate(&policy, at(second));
+        assert_eq!(state.totals().users(status), 1, "second {second}");
+    }
+}
+
+#[test]
+fn observations_from_the_future_are_not_newer_than_later_ones() {
+    let root = |second, keys| Observation::Root { at: at(second), keys: RootKeys::Active(keys) };
+    let mut state = state();
+    state.apply(listing(1000, vec![listed("ann", 1000, keys(2)), listed("bob", 1000, keys(2))]));
+    state.apply(user_keys("ann", 1010, KeysResult::Failed("throttled")));
+    state.apply(gone("bob", 1010));
+    state.apply(root(1000, 1));
+    state.limit_times(at(20));
+    assert_eq!(visible(&state), [("ann".into(), None, Some(2))], "what is known stays known");
+    state.apply(root(30, 0));
+    state.apply(listing(30, vec![listed("ann", 30, keys(1)), listed("bob", 30, keys(1))]));
+    assert_eq!(visible(&state), [("ann".into(), Some(1), Some(1)), ("bob".into(), Some(1), Some(1))]);
+    assert_eq!(state.root.active_keys(), Some(0));
+}
+
 #[test]
 fn exemptions_are_matched_to_users_whether_they_violate_a_rule_or_not() {
     let exemption = |user: &str| Exemption::new(user.into(), None, None, "r".into(), Timestamp::MAX);
