@@ -90,6 +90,18 @@ impl Events for Publisher {
         tracing::info!(account_id, "account identified");
     }
 
+    fn account_forgotten(&self, account: AccountId) {
+        let account_id = account.as_str();
+        {
+            let mut logged = lock(&self.logged);
+            logged.accounts.remove(&account);
+            logged.failures.remove(&Some(account));
+        }
+        self.metrics.account_forgotten(account_id);
+        self.state.update(|s| s.remove(account_id));
+        tracing::info!(account_id, "account forgotten, the credentials belong to another one");
+    }
+
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp) {
         let account_id = account.as_str();
         let now = Timestamp::now();
@@ -184,4 +196,32 @@ impl Warning {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::Users;
+    use crate::model::Partition;
+
+    #[test]
+    fn a_forgotten_account_is_neither_in_the_metrics_nor_on_the_status_page() {
+        let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
+        let state = Arc::new(AppState::new(Arc::clone(&metrics), None));
+        let options = Options { users: Users::All, user_info: false, tags: vec![], access_key_id: false };
+        let publisher = Publisher::new(options, Arc::default(), Arc::clone(&metrics), Arc::clone(&state));
+        let account =
+            |id: &str| Account { id: id.parse().unwrap(), name: String::new(), partition: Partition::default() };
+        let (wrong, right) = (account("999999999999"), account("123456789012"));
+
+        publisher.account_identified(&wrong);
+        publisher.check_failed(Some(wrong.id), Duration::ZERO, &SourceError::Credentials(String::new()));
+        publisher.account_forgotten(wrong.id);
+        publisher.account_identified(&right);
+
+        let text = String::from_utf8(metrics.own().plain().to_vec()).unwrap();
+        assert!(!text.contains("999999999999") && text.contains("123456789012"), "{text}");
+        let accounts = state.update(|s| s.accounts().map(|(id, _)| id.to_owned()).collect::<Vec<_>>());
+        assert_eq!(accounts, ["123456789012"]);
+    }
 }

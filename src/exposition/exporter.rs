@@ -153,6 +153,11 @@ impl ExporterMetrics {
         });
     }
 
+    /// Removes every series of an account.
+    pub fn account_forgotten(&self, account_id: &str) {
+        self.change(|m| m.forget(account_id));
+    }
+
     /// A check ended at `now` after `took`; the account as a whole was so at `facts_at`.
     pub fn check_succeeded(&self, account_id: &str, took: Duration, now: jiff::Timestamp, facts_at: jiff::Timestamp) {
         self.change(|m| {
@@ -235,7 +240,6 @@ impl ExporterMetrics {
 }
 
 impl Vectors {
-    /// Removes every series of an account.
     fn forget(&self, account_id: &str) {
         // A series that does not exist is an error of the vector, and none here.
         for gauge in [&self.last_success, &self.facts, &self.last_duration] {
@@ -306,7 +310,7 @@ mod tests {
         metrics.account_known("123456789012");
         metrics.check_failed("123456789012", Duration::ZERO, REASONS[0]);
         metrics.check_succeeded("123456789012", Duration::ZERO, at, at);
-        metrics.change(|m| m.forget("123456789012"));
+        metrics.account_forgotten("123456789012");
         assert!(!own(&metrics).contains("123456789012"), "{}", own(&metrics));
     }
 
@@ -315,7 +319,7 @@ mod tests {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
         let took = Duration::from_secs(1);
-        let changes: [&dyn Fn(); 8] = [
+        let changes: [&dyn Fn(); 9] = [
             &|| metrics.account_known(UNKNOWN_ACCOUNT),
             &|| metrics.account_known("123456789012"),
             &|| metrics.check_succeeded("123456789012", took, at, at),
@@ -324,6 +328,7 @@ mod tests {
             &|| metrics.config_loaded(Some(at)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),
             &|| metrics.clock_skew(3),
+            &|| metrics.account_forgotten("123456789012"),
         ];
         for (index, change) in changes.iter().enumerate() {
             let before = own(&metrics);

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep_until};
 pub trait Events: Send + Sync {
     /// AWS, or the file, named the account. Called at every check.
     fn account_identified(&self, account: &Account);
+    /// The credentials belong to another account than before, of which no check has succeeded.
+    fn account_forgotten(&self, account: AccountId);
     /// A check ended after `took`; the account as a whole was so at `listed_at`.
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp);
     /// `account` is `None` as long as it is not known.
@@ -52,7 +54,7 @@ impl Worker {
             let wake_up = match plan.next(Instant::now()) {
                 Action::Check => {
                     plan.check_started();
-                    check = Some(self.check(state.clone()));
+                    check = Some(self.check(state.clone(), account));
                     continue;
                 }
                 Action::Evaluate => {
@@ -70,7 +72,7 @@ impl Worker {
             tokio::select! {
                 (took, identified, result) = ended => {
                     check = None;
-                    account = account.or(identified);
+                    account = identified.or(account);
                     plan.check_ended(result.is_ok(), Instant::now(), self.timing, fastrand::f64());
                     match result {
                         Ok(new) => self.succeeded(new, took, &mut state, &mut plan),
@@ -83,7 +85,7 @@ impl Worker {
         }
     }
 
-    fn check(&self, previous: Option<Arc<AccountState>>) -> BoxFuture<'static, Ended> {
+    fn check(&self, previous: Option<Arc<AccountState>>, known: Option<AccountId>) -> BoxFuture<'static, Ended> {
         let source = Arc::clone(&self.source);
         let policy = Arc::clone(&self.policy.borrow());
         let events = Arc::clone(&self.events);
@@ -94,6 +96,9 @@ impl Worker {
             let request = Request { only_user: None, deadline, progress: Arc::new(NoProgress) };
             let account = std::sync::OnceLock::new();
             let identified = |a: &Account| {
+                if let Some(other) = known.filter(|known| *known != a.id) {
+                    events.account_forgotten(other);
+                }
                 let _ = account.set(a.id);
                 events.account_identified(a);
             };

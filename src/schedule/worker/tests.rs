@@ -78,6 +78,7 @@ impl Source for Script {
 struct Recorder {
     events: Mutex<Vec<String>>,
     state: Mutex<Option<Arc<AccountState>>>,
+    failed_accounts: Mutex<Vec<AccountId>>,
 }
 
 impl Recorder {
@@ -103,11 +104,18 @@ impl Events for Recorder {
         self.push(format!("account {}", account.id));
     }
 
+    fn account_forgotten(&self, account: AccountId) {
+        self.push(format!("forgotten {account}"));
+    }
+
     fn check_succeeded(&self, _: AccountId, _: Duration, _: Timestamp) {
         self.push("ok");
     }
 
-    fn check_failed(&self, _: Option<AccountId>, _: Duration, error: &SourceError) {
+    fn check_failed(&self, account: Option<AccountId>, _: Duration, error: &SourceError) {
+        if let Some(account) = account {
+            self.failed_accounts.lock().unwrap().push(account);
+        }
         self.push(error.reason());
     }
 
@@ -232,6 +240,30 @@ async fn another_account_is_refused_before_and_after_a_check() {
         assert!(recorder.events().contains(&"account_mismatch".to_owned()), "call {other}");
         assert_eq!(recorder.state().account.id.as_str(), "123456789012", "call {other}");
     }
+}
+
+/// Credentials can be corrected before the first check succeeds: nothing of the other account is kept.
+#[tokio::test(start_paused = true)]
+async fn an_account_without_a_successful_check_can_be_replaced() {
+    let accounts = VecDeque::from(["999999999999", "999999999999", "123456789012", "123456789012"].map(account));
+    let script =
+        Script { accounts: Mutex::new(accounts), ..Script::new(vec![failing(), failing(), failing(), compliant()]) };
+    // Failed checks do not confirm the account: three identities, then those of the successful check.
+    let recorder = run(Arc::new(script), Duration::from_secs(60)).await;
+    let expected = [
+        "account 999999999999",
+        "throttled",
+        "account 999999999999",
+        "throttled",
+        "forgotten 999999999999",
+        "account 123456789012",
+        "throttled",
+        "account 123456789012",
+        "ok",
+    ];
+    assert_eq!(recorder.events()[..expected.len()], expected);
+    let failed = ["999999999999", "999999999999", "123456789012"].map(|id| account(id).id);
+    assert_eq!(*recorder.failed_accounts.lock().unwrap(), failed);
 }
 
 #[tokio::test(start_paused = true)]
