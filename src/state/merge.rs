@@ -153,11 +153,12 @@ fn observed_at(observation: &Observation) -> Timestamp {
     }
 }
 
-/// The entry with what a newer listing says of the user; `None` when that changes nothing.
+/// The entry with the data of a newer listing; `None` when that changes nothing.
 fn merged(entry: &Entry, listed: ListedUser) -> Option<Entry> {
-    let same_profile = entry.user.path == listed.path && entry.user.created() == listed.created;
-    if entry.user.path != listed.path {
-        // Deleted and created again under another path: what was known is of another user.
+    let same_created = entry.user.created() == listed.created;
+    let same_profile = entry.user.path == listed.path && same_created;
+    if entry.user.path != listed.path && !(same_created && listed.created.is_some()) {
+        // Deleted and created again under another path, not moved: what was known is of another user.
         let mut user = User::new(listed.name, listed.path, listed.created, listed.observed_at);
         user.observe(listed.observed_at, listed.keys);
         return Some(Entry::new(user));
@@ -168,9 +169,8 @@ fn merged(entry: &Entry, listed: ListedUser) -> Option<Entry> {
         return None;
     }
     let mut user = entry.user.clone();
-    if !same_profile {
-        user.set_created(listed.created);
-    }
+    user.path = listed.path;
+    user.set_created(listed.created);
     if !user.observe(listed.observed_at, listed.keys) && same_profile {
         return None;
     }

@@ -78,12 +78,15 @@ fn a_user_that_is_gone_stays_gone_until_it_is_seen_again() {
 }
 
 #[test]
-fn another_path_is_another_user() {
-    let mut state = state();
-    state.apply(listing(10, vec![listed("bob", 10, keys(2))]));
-    let moved = ListedUser { path: "/team/".into(), ..listed("bob", 20, KeysResult::Failed("throttled")) };
-    state.apply(listing(20, vec![moved]));
-    assert_eq!(visible(&state), [("bob".into(), None, None)]);
+fn a_user_that_moves_to_another_path_keeps_its_keys_unless_it_was_created_again() {
+    for (created, known) in [(Some(at(0)), Some(2)), (Some(at(15)), None), (None, None)] {
+        let mut state = state();
+        state.apply(listing(10, vec![listed("bob", 10, keys(2))]));
+        let moved = ListedUser { path: "/team/".into(), created, ..listed("bob", 20, KeysResult::Failed("throttled")) };
+        state.apply(listing(20, vec![moved]));
+        assert_eq!(visible(&state), [("bob".into(), None, known)], "{created:?}");
+        assert_eq!(&*state.users().iter().next().unwrap().user.path, "/team/");
+    }
 }
 
 #[test]
