@@ -1,8 +1,9 @@
 //! One account: its inventory, and the verdicts on it.
 
+use super::entry::Entry;
 use super::totals::{RuleTotal, Totals};
 use super::users::Users;
-use crate::model::{Account, Collector, Listing, Observation, RootKeys, Tag, Timestamp, User, UserName};
+use crate::model::{Account, Collector, Keys, Listing, Observation, RootKeys, Tag, Timestamp, User, UserName};
 use crate::policy::{Policy, RULES, Recheck, RootKeysAt, RootVerdict, Rule, Status, Verdict, evaluate_root};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -224,7 +225,9 @@ impl AccountState {
     pub fn recheck_candidates(&self, before: Timestamp, in_turn: usize) -> Vec<UserName> {
         let mut every = BTreeSet::new();
         let mut others = Vec::new();
-        for entry in self.users.iter().filter(|e| e.user.attempted_at() < before) {
+        // Keys that a report of this very moment shows in part only have not been read live either.
+        let is_due = |e: &&Entry| e.user.attempted_at() < before || matches!(e.user.keys(), Keys::Partial(_));
+        for entry in self.users.iter().filter(is_due) {
             match entry.flagged {
                 _ if entry.status() == Status::Unknown => {
                     every.insert(&entry.user.name);

@@ -1,7 +1,7 @@
 //! Limits of connections: idle, silent and slow clients do not keep scrapes and probes out.
 
 use crate::common::Account;
-use crate::exporter::{Exporter, cli};
+use crate::exporter::{Exporter, cli, wait_until};
 use crate::http::{connect, connect_from};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{Read, Write};
@@ -188,6 +188,7 @@ fn when_descriptors_run_out_idle_connections_are_evicted() {
         assert_eq!(exporter.get("/livez").status, 200);
         assert_eq!(exporter.get("/metrics").status, 200);
     }
+    wait_until("the warning", || exporter.logged("descriptor") > 0);
     assert_eq!((exporter.logged("WARN"), exporter.logged("descriptor")), (1, 1), "{}", exporter.log());
     drop(silent);
 }
