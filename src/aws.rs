@@ -1,4 +1,4 @@
-//! The only module that knows the AWS SDK: clients, collectors, rate limit, request counting, errors.
+//! The only module that imports the AWS SDK: clients, collectors, rate limit, request counting, errors.
 
 mod access;
 mod blocking;
@@ -44,17 +44,17 @@ fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// What of AWS a user can set by flags. Everything else is the SDK's own: environment, profiles, SSO, web identity,
+/// The settings of AWS that have flags. Everything else is the SDK's own: environment, profiles, SSO, web identity,
 /// container and instance credentials, `AWS_ENDPOINT_URL`, FIPS, dual-stack, proxies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// AWS region; the SDK's own when absent. It decides the partition.
+    /// AWS region, which determines the partition; `None` for the SDK's own, or else `us-east-1`.
     pub region: Option<String>,
-    /// Profile of the AWS configuration files; the SDK's own when absent.
+    /// Profile of the AWS configuration files; `None` for the SDK's own.
     pub profile: Option<String>,
-    /// Requests to IAM per second, retries included.
+    /// The largest number of requests to IAM per second, retries included.
     pub max_requests_per_second: f64,
-    /// Requests to IAM in flight at once.
+    /// The largest number of concurrent requests to IAM.
     pub concurrency: usize,
 }
 
@@ -95,7 +95,7 @@ impl Clients {
 
 /// Region, credentials and endpoints as the environment and the profile have them.
 async fn load(settings: &Settings, http_client: SharedHttpClient) -> SdkConfig {
-    // IAM and STS know their endpoint by the partition; any of its regions will do.
+    // The endpoints of IAM and STS follow from the partition; any of its regions will do.
     let mut regions = DefaultRegionChain::builder();
     if let Some(profile) = &settings.profile {
         regions = regions.profile_name(profile);
@@ -131,7 +131,7 @@ fn retry_partition(service: &str, account: &str) -> RetryPartition {
     RetryPartition::custom(format!("{service}-{account}")).build()
 }
 
-/// An SDK date as ours.
+/// A date of the SDK in whole seconds; `None` if it is not in the range of timestamps.
 pub fn timestamp(date: &aws_smithy_types::DateTime) -> Option<crate::model::Timestamp> {
     crate::model::Timestamp::from_second(date.secs()).ok()
 }

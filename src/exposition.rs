@@ -30,9 +30,9 @@ pub struct Options {
     pub users: Users,
     /// Whether `aws_iam_user_info` is exposed.
     pub user_info: bool,
-    /// Tags that become labels of `aws_iam_user_info`.
+    /// Keys of the tags that become labels of `aws_iam_user_info`, in this order.
     pub tags: Vec<String>,
-    /// Adds the label `access_key_id` to metrics of keys.
+    /// Whether metrics of keys have the label `access_key_id`.
     pub access_key_id: bool,
 }
 

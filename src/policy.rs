@@ -29,8 +29,16 @@ macro_rules! rules {
         #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct RuleSettings {
-            $(#[serde(deserialize_with = "settings::null_as_default")] pub $user: $user::Settings,)*
-            $(#[serde(deserialize_with = "settings::null_as_default")] pub $root: $root::Settings,)*
+            $(
+                #[doc = concat!("Settings of the rule `", stringify!($user), "`.")]
+                #[serde(deserialize_with = "settings::null_as_default")]
+                pub $user: $user::Settings,
+            )*
+            $(
+                #[doc = concat!("Settings of the rule `", stringify!($root), "`.")]
+                #[serde(deserialize_with = "settings::null_as_default")]
+                pub $root: $root::Settings,
+            )*
         }
 
         /// Rules for IAM users.
@@ -69,13 +77,13 @@ impl Policy {
 }
 
 impl RuleSettings {
-    /// The age at which a key has to be rotated, by the rule that limits it.
+    /// The age at which a key has to be rotated, by the rule that limits it; [`Duration::MAX`] without such a rule.
     pub fn age_limit(&self) -> Duration {
         USER_RULES.iter().find_map(|rule| (rule.age_limit)(self)).unwrap_or(Duration::MAX)
     }
 }
 
-/// The rule of that name.
+/// The rule of that name; `None` if there is none.
 pub fn rule(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|r| r.name() == name)
 }

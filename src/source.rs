@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// A way to obtain observations of one account. A check calls the methods in the order in which they stand here.
 pub trait Source: Send + Sync {
     /// The account that the credentials or the file belong to. Nothing is cached: credentials can change.
+    ///
+    /// # Errors
+    /// When AWS does not answer, or the file cannot be read or parsed.
     fn account<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>>;
 
     /// Observations of the whole account; one of them is a listing.
@@ -29,7 +32,7 @@ pub trait Source: Send + Sync {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>>;
 
-    /// Whether single users can be read live.
+    /// Whether single users can be read live; by default they cannot.
     fn can_recheck(&self) -> bool {
         false
     }
@@ -59,7 +62,7 @@ pub trait Source: Send + Sync {
 /// The conditions of one check.
 #[derive(Clone)]
 pub struct Request {
-    /// Only this user is needed; keys of others need not be read.
+    /// Only this user is needed, keys of others need not be read; `None` for all users.
     pub only_user: Option<String>,
     /// The check fails at this time.
     pub deadline: Instant,
@@ -69,7 +72,7 @@ pub struct Request {
 
 /// Receives the progress of a check, for display.
 pub trait Progress: Send + Sync {
-    /// A new phase begins; `total` is the number of steps, if known.
+    /// A new phase begins; `total` is its number of steps, `None` if that is not known.
     fn phase(&self, _name: &'static str, _total: Option<u64>) {}
     /// One step of the phase is done.
     fn step(&self) {}

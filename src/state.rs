@@ -1,6 +1,6 @@
 //! What is known about every account, and the verdicts on it. Pure: observations, policy and time are arguments.
 //!
-//! [`AccountState::apply`] is the only place where new data meet old data. States are cheap to clone: the users stand in
+//! [`AccountState::apply`] is the only merge rule. States are cheap to clone: the users stand in
 //! blocks that clones share, and a change copies only the blocks that it touches.
 
 pub mod account;

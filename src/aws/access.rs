@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 /// One account's access to AWS.
 pub struct Aws {
-    /// Requests to IAM in flight at once.
+    /// The largest number of concurrent requests to IAM.
     pub concurrency: usize,
     settings: Settings,
     account_name: String,
@@ -48,18 +48,20 @@ impl Aws {
         Ok(Clients::new(shared, &self.settings, &self.account_name, Arc::clone(&self.observer)))
     }
 
-    /// The IAM client.
+    /// The IAM client, made at the first call.
     ///
     /// # Errors
-    /// When the SDK cannot load its configuration. What the configuration lacks shows at the first request.
+    /// [`SourceError::Credentials`] when the SDK cannot load its configuration. What the configuration lacks shows at
+    /// the first request.
     pub async fn iam(&self) -> Result<&aws_sdk_iam::Client, SourceError> {
         Ok(&self.clients().await?.iam)
     }
 
-    /// The account that the credentials belong to now. GetCallerIdentity needs no permission.
+    /// The account that the credentials belong to now. GetCallerIdentity needs no permission (STS API Reference,
+    /// GetCallerIdentity).
     ///
     /// # Errors
-    /// When AWS does not answer.
+    /// When AWS does not answer; [`SourceError::UnexpectedResponse`] when the answer names no account.
     pub async fn account(&self) -> Result<Account, SourceError> {
         const OPERATION: &str = "GetCallerIdentity";
         let sts = &self.clients().await?.sts;
@@ -78,7 +80,7 @@ impl Aws {
     /// Confirms that the credentials still belong to this account.
     ///
     /// # Errors
-    /// [`SourceError::AccountMismatch`] when they do not.
+    /// [`SourceError::AccountMismatch`] when they do not, and those of [`account`](Self::account).
     pub async fn confirm(&self, account: &Account) -> Result<(), SourceError> {
         let found = self.account().await?.id;
         if found == account.id { Ok(()) } else { Err(SourceError::AccountMismatch { expected: account.id, found }) }

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// From so many seconds on the skew is warned about. AWS itself refuses signatures from 15 minutes on.
 const WARN_FROM_SECONDS: u64 = 300;
 
-/// Measures the skew, reports it, and logs when it becomes, or ceases to be, large.
+/// Measures the skew, reports it, and logs when it becomes large and when it no longer is.
 pub(super) struct ClockSkew {
     observer: Arc<dyn RequestObserver>,
     large: AtomicBool,

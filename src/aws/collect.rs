@@ -18,11 +18,11 @@ use users::UserReader;
 /// How an account is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// Lists users, then each user's keys.
+    /// Lists users, then each user's keys (ListUsers, ListAccessKeys).
     Live,
-    /// The credential report for all users, rechecks live.
+    /// The credential report for all users, rechecks live (GetCredentialReport, ListAccessKeys).
     Report,
-    /// By report with more users than this, otherwise live.
+    /// By report if the account has many users (`Users` of GetAccountSummary), otherwise live.
     Auto {
         /// The largest number of users that is read live.
         report_above: u32,

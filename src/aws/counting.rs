@@ -10,13 +10,15 @@ use aws_smithy_types::config_bag::ConfigBag;
 use std::fmt;
 use std::sync::Arc;
 
-/// Receives what is learnt from requests to AWS.
+/// Receives the outcomes of requests to AWS.
 pub trait RequestObserver: Send + Sync {
-    /// An attempt has ended. `failure` is from a closed list: one of AWS's error codes, `http_` and a status, `timeout`,
-    /// `connection` or `other`; `None` when the attempt succeeded.
+    /// An attempt has ended. `service` is `iam` or `sts`, `operation` the API operation. `failure` is from a closed
+    /// list: one of AWS's error codes, `http_` and a status, `timeout`, `connection` or `other`; `None` when the
+    /// attempt succeeded.
     fn request(&self, service: &'static str, operation: &str, failure: Option<&'static str>);
 
-    /// AWS's clock minus the local one.
+    /// AWS's clock minus the local one in whole seconds, by the `Date` header of an answer; 0 within the precision of
+    /// the measurement.
     fn clock_skew(&self, _seconds: i64) {}
 }
 

@@ -73,7 +73,8 @@ pub(super) fn known_code(code: &str) -> Option<&'static str> {
     CODES.iter().find(|(known, _)| *known == code).map(|(known, _)| *known)
 }
 
-/// Sorts an SDK error into the closed list of reasons.
+/// The error of a check for an error of the SDK, by the error code (IAM API Reference, "Common Errors", and the errors
+/// of each operation), or else by the HTTP status. Texts are redacted and at most 500 characters long.
 pub fn classify<E>(operation: &'static str, error: &SdkError<E, Response>) -> SourceError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -94,7 +95,7 @@ where
     }
 }
 
-/// Whether AWS says that the user is not, or no longer, there.
+/// Whether AWS returned `NoSuchEntity`: the user or key does not exist, or no longer.
 pub fn is_no_such_entity<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> bool {
     matches!(error, SdkError::ServiceError(e) if e.err().code() == Some("NoSuchEntity"))
 }

@@ -10,12 +10,14 @@ const MOST_KEYS_OF_A_USER: usize = 100;
 /// IAM may return pages that are short or empty. So many empty ones in a row are a list that does not end.
 const MOST_EMPTY_PAGES: usize = 100;
 
-/// How many users a list may have: as many as the account's `UsersQuota` allows, when that is known.
+/// The largest number of users of a list: the account's `UsersQuota` (GetAccountSummary), at least 10,000; `None` if
+/// the quota is not known.
 pub fn most_users(quota: Option<u32>) -> usize {
     quota.map_or(0, |quota| usize::try_from(quota).unwrap_or(usize::MAX)).max(MOST_USERS)
 }
 
-/// How many access keys one user may have.
+/// The largest number of access keys of one user in a list: 100. The quota is 2 (IAM User Guide, "IAM and AWS STS
+/// quotas").
 pub fn most_keys() -> usize {
     MOST_KEYS_OF_A_USER
 }
@@ -33,21 +35,21 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Starts at the first page of a list that holds at most `most` members.
+    /// Starts at the first page of a list of `operation` that holds at most `most` members.
     pub fn new(operation: &'static str, most: usize) -> Self {
         Pages { operation, most, members: 0, empty_in_a_row: 0, seen: HashSet::new(), marker: None }
     }
 
-    /// The marker to ask the next page with; `None` for the first.
+    /// The marker with which to request the next page; `None` for the first.
     pub fn marker(&self) -> Option<String> {
         self.marker.clone()
     }
 
-    /// Takes note of a page with so many members; whether another page follows.
+    /// Records a page with so many members. Returns whether another page follows.
     ///
     /// # Errors
-    /// [`SourceError::Pagination`] when `IsTruncated` and `Marker` contradict each other, when a marker comes back, and
-    /// when there are more members, or more empty pages, than a list of this account can have.
+    /// [`SourceError::Pagination`] when `IsTruncated` and `Marker` contradict each other, when a marker is repeated,
+    /// and when there are more members, or more empty pages, than a list of this account can have.
     pub fn next(&mut self, members: usize, truncated: bool, marker: Option<&str>) -> Result<bool, SourceError> {
         let marker = marker.filter(|m| !m.is_empty());
         self.members = self.members.saturating_add(members);

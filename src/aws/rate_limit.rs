@@ -14,7 +14,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// At most `per_second` requests a second. Needs a Tokio runtime with a timer.
+    /// Admits at most `per_second` requests a second. Needs a Tokio runtime with a timer.
     pub fn new(per_second: f64) -> Self {
         let mut interval = interval(period(per_second));
         // Unused capacity is lost: no burst follows a pause.

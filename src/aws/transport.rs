@@ -1,5 +1,5 @@
 //! The HTTP client of all requests to AWS: one connection pool, and for IAM one rate limiter that every attempt passes,
-//! retries included. The answers' `Date` header tells how far the local clock is off.
+//! retries included. The `Date` header of an answer shows how far the local clock is off.
 
 use super::clock::ClockSkew;
 use super::rate_limit::RateLimiter;

@@ -27,7 +27,7 @@ impl Intercept for TruncationGuard {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        // An answer that the SDK could not parse has an error that says more.
+        // An answer that the SDK could not parse has an error with more details.
         let parsed = context.output_or_error().is_ok();
         match response.body().bytes() {
             Some(body) if parsed && response.status().is_success() && !is_complete(body) => Err(Truncated.into()),

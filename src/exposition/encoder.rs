@@ -45,7 +45,7 @@ impl Encoder {
         Encoder { options, compressor, headers, accounts: HashMap::new(), buffer: Vec::new(), empty: Arc::default() }
     }
 
-    /// The page of a snapshot. Families without a sample are left out.
+    /// The page of a snapshot at that time, in the order of [`FAMILIES`]. Families without a sample are left out.
     pub fn encode(&mut self, snapshot: &Snapshot, now: Timestamp) -> Page {
         self.accounts.retain(|id, _| snapshot.accounts.contains_key(id));
         for (id, state) in &snapshot.accounts {

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The account's label value until the account is identified.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
 
-/// The metrics change with checks, not with scrapes: they are encoded at the first scrape after a change. What the
-/// process uses is read at every scrape.
+/// The metrics about the exporter. They change with checks, not with scrapes, and are encoded at the first scrape after
+/// a change. What the process uses is read at every scrape.
 pub struct ExporterMetrics {
     registry: Registry,
     process: Process,
@@ -53,7 +53,7 @@ macro_rules! opts {
 }
 
 impl ExporterMetrics {
-    /// All metrics; `interval` is the configured time between two checks.
+    /// Registers all metrics; `interval` is the configured time between two checks.
     pub fn new(interval: Duration) -> Self {
         let registry = Registry::new();
         let version = env!("CARGO_PKG_VERSION");
@@ -158,7 +158,7 @@ impl ExporterMetrics {
         self.change(|m| m.forget(account_id));
     }
 
-    /// A check ended at `now` after `took`; the account as a whole was so at `facts_at`.
+    /// A check ended at `now` after `took`; its listing was true at `facts_at`.
     pub fn check_succeeded(&self, account_id: &str, took: Duration, now: jiff::Timestamp, facts_at: jiff::Timestamp) {
         self.change(|m| {
             m.check_ended(account_id, took);
@@ -177,7 +177,7 @@ impl ExporterMetrics {
         });
     }
 
-    /// A page was published: its size in bytes, plain and compressed.
+    /// A page was published: its size in bytes, as plain text and compressed.
     pub fn published(&self, plain: usize, gzip: usize) {
         self.change(|m| {
             m.exposition_size.with_label_values(&["identity"]).set(plain as i64);
@@ -185,7 +185,7 @@ impl ExporterMetrics {
         });
     }
 
-    /// `None`: the configuration could not be loaded, and the old one stays in effect.
+    /// The configuration was loaded at this time; `None` if it could not be, and the previous one stays in effect.
     pub fn config_loaded(&self, at: Option<jiff::Timestamp>) {
         self.change(|m| {
             m.reload_successful.set(i64::from(at.is_some()));

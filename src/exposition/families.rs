@@ -11,7 +11,7 @@ use crate::text::label_name;
 pub struct Family {
     /// The name of the metric.
     pub name: &'static str,
-    /// The text of `# HELP`.
+    /// The text of `# HELP`: one sentence.
     pub help: &'static str,
     /// Writes the samples.
     pub samples: Write,

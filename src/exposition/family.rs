@@ -1,17 +1,17 @@
 //! Writes samples in Prometheus' text format 0.0.4.
 
-/// One metric family's samples in the making.
+/// Writes the samples of one metric family.
 pub struct Samples<'a> {
     out: &'a mut Vec<u8>,
     name: &'static str,
 }
 
-/// A label set, escaped and ready to be copied.
+/// A set of labels in text form: escaped, and separated by commas.
 #[derive(Debug, Default, Clone)]
 pub struct Labels(Vec<u8>);
 
 impl Labels {
-    /// In the given order; the text format asks for none.
+    /// The labels in the given order; the text format requires none.
     pub fn new(pairs: &[(&str, &str)]) -> Self {
         let mut labels = Labels::default();
         for (name, value) in pairs {
@@ -31,12 +31,12 @@ impl Labels {
         self.0.push(b'"');
     }
 
-    /// Forgets everything beyond this length, taken from [`Labels::len`].
+    /// Removes the labels after this length in bytes, which [`Labels::len`] returned.
     pub fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 
-    /// Length in bytes, for [`truncate`](Self::truncate).
+    /// The length of the text in bytes, for [`truncate`](Self::truncate).
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -53,7 +53,7 @@ impl<'a> Samples<'a> {
         Samples { out, name }
     }
 
-    /// Writes one sample.
+    /// Writes one sample on a line of its own, without a timestamp.
     pub fn add(&mut self, labels: &Labels, value: i64) {
         self.out.extend_from_slice(self.name.as_bytes());
         if !labels.is_empty() {

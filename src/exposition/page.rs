@@ -54,18 +54,18 @@ impl Page {
         self.segments.push(segment);
     }
 
-    /// Size of the segments: plain, compressed.
+    /// The size of all segments in bytes: as plain text, and compressed.
     pub fn sizes(&self) -> (usize, usize) {
         (self.plain_len, self.deflated_len)
     }
 
-    /// The page as plain text, followed by a segment and a tail.
+    /// The page as plain text, followed by a segment and a tail; the pieces share the memory of the segments.
     pub fn plain(&self, last: &Segment, tail: Vec<u8>) -> Vec<Bytes> {
         self.segments.iter().map(|p| p.plain.clone()).chain([last.plain.clone(), tail.into()]).collect()
     }
 
-    /// The page as one gzip member, followed by a segment and a tail. The tail is new in every scrape and short:
-    /// compressing it would take longer than everything else.
+    /// The page as one gzip member (RFC 1952), followed by a segment and a tail. The tail is new in every scrape and
+    /// short: compressing it would take longer than everything else.
     pub fn gzip(&self, last: &Segment, tail: &[u8]) -> Vec<Bytes> {
         let mut crc = self.crc.clone();
         crc.combine(&last.crc);

@@ -1,7 +1,7 @@
 //! What this process uses: the `process_*` metrics that Prometheus' client libraries agree on.
 //!
-//! They are read at every scrape and must not make up most of its cost: one read of a file that stays open, one look at a
-//! directory. What the system does not tell is left out.
+//! They are read at every scrape and must not make up most of its cost: one read of a file that stays open, and the
+//! size of a directory. Values that the system does not provide are left out.
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
@@ -92,7 +92,7 @@ fn parse_boot(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-/// Newer kernels (from 6.2) tell the number as the directory's size; older ones say 0 there.
+/// Kernels from 6.2 on return the number as the size of the directory; older ones return 0.
 fn open_files() -> Option<u64> {
     match fs::metadata(FILES).ok()?.size() {
         // One of those counted is the directory that is being read.

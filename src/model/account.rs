@@ -55,7 +55,7 @@ impl serde::Serialize for AccountId {
 pub struct Partition(CompactString);
 
 impl Partition {
-    /// `None` for text that cannot be a field of an ARN.
+    /// Parses the name of a partition; `None` unless it consists of ASCII letters, digits and hyphens, at least one.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         (!text.is_empty() && text.bytes().all(valid)).then(|| Partition(text.into()))
@@ -79,7 +79,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// An AWS account.
+/// An AWS account, as GetCallerIdentity, the ARNs of a credential report, or an inventory file name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The twelve digits of the account.
@@ -91,7 +91,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The ARN of the account's root user.
+    /// The ARN of the account's root user, `arn:PARTITION:iam::ACCOUNT:root`.
     pub fn root_arn(&self) -> String {
         format!("arn:{}:iam::{}:root", self.partition, self.id)
     }

@@ -1,19 +1,20 @@
-//! ARNs of IAM users and of root users: `arn:PARTITION:iam::ACCOUNT:user/PATH/NAME` and `arn:PARTITION:iam::ACCOUNT:root`.
+//! ARNs of IAM users and of root users: `arn:PARTITION:iam::ACCOUNT:user/PATH/NAME` and
+//! `arn:PARTITION:iam::ACCOUNT:root` (IAM User Guide, "IAM identifiers").
 
 use super::{AccountId, Partition, UserName};
 
 /// The ARN of a root user or an IAM user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arn<'a> {
-    /// The second field.
+    /// The second field of the ARN.
     pub partition: Partition,
-    /// The fifth field.
+    /// The fifth field of the ARN.
     pub account: AccountId,
-    /// The sixth field.
+    /// The sixth field of the ARN.
     pub principal: Principal<'a>,
 }
 
-/// Whose ARN it is.
+/// The principal that an ARN names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal<'a> {
     /// The root user of the account.

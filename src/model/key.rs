@@ -10,7 +10,8 @@ use std::fmt;
 pub struct AccessKeyId(CompactString);
 
 impl AccessKeyId {
-    /// Any text is accepted: AWS defines no form of an ID beyond 16 to 128 word characters.
+    /// Any text is accepted: AWS defines no form of an ID beyond 16 to 128 word characters (IAM API Reference,
+    /// AccessKeyMetadata).
     pub fn new(id: &str) -> Self {
         AccessKeyId(id.into())
     }
@@ -55,7 +56,8 @@ impl KeyStatus {
 
 /// The last use of a key.
 ///
-/// AWS tracks it since 2015-04-22, at a resolution of 15 minutes.
+/// AWS tracks it since 2015-04-22, at a resolution of 15 minutes (IAM API Reference, GetAccessKeyLastUsed; IAM User
+/// Guide, "Generate credential reports for your AWS account").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastUsed {
     /// Not requested, or not part of the data.
@@ -69,7 +71,7 @@ pub enum LastUsed {
 /// An access key. Dates have a resolution of one second, as AWS's have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessKey {
-    /// Absent from credential reports.
+    /// `None` where the data lack it: credential reports contain no key IDs.
     pub id: Option<AccessKeyId>,
     created: OptionalSecond,
     last_used: OptionalSecond,
@@ -88,12 +90,12 @@ impl AccessKey {
         self.status == KeyStatus::Active
     }
 
-    /// When the key was created; absent where the data lack it.
+    /// When the key was created, in whole seconds; `None` where the data lack it.
     pub fn created(&self) -> Option<Timestamp> {
         self.created.get()
     }
 
-    /// The last use of the key.
+    /// The last use of the key, in whole seconds.
     pub fn last_used(&self) -> LastUsed {
         match self.last_used.get() {
             Some(at) => LastUsed::At(at),
@@ -116,7 +118,7 @@ fn encode(last_used: LastUsed) -> OptionalSecond {
     }
 }
 
-/// The number of active keys.
+/// The number of keys with the status [`KeyStatus::Active`].
 pub fn count_active(keys: &[AccessKey]) -> usize {
     keys.iter().filter(|k| k.is_active()).count()
 }

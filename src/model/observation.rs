@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// How observations are obtained. `auto` is a setting: it picks one of the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collector {
-    /// ListUsers, then ListAccessKeys for each user.
+    /// ListUsers, then ListAccessKeys for each user (IAM API Reference).
     Live,
-    /// The credential report of IAM.
+    /// The credential report of IAM (IAM API Reference, GetCredentialReport).
     Report,
     /// A file.
     File,
@@ -33,13 +33,35 @@ pub enum Observation {
     /// Which users there are, and the keys of each.
     Listing(Listing),
     /// One user's keys, or why they could not be read.
-    UserKeys { user: UserName, at: Timestamp, keys: KeysResult },
-    /// The user does not exist.
-    UserGone { user: UserName, at: Timestamp },
+    UserKeys {
+        /// The name of the user.
+        user: UserName,
+        /// When `keys` were true.
+        at: Timestamp,
+        /// The keys, or why they could not be read.
+        keys: KeysResult,
+    },
+    /// The user does not exist: ListAccessKeys returned `NoSuchEntity`.
+    UserGone {
+        /// The name of the user.
+        user: UserName,
+        /// When the user did not exist.
+        at: Timestamp,
+    },
     /// The root user's active access keys.
-    Root { at: Timestamp, keys: RootKeys },
+    Root {
+        /// When `keys` were true.
+        at: Timestamp,
+        /// The number of keys, or why it is not known.
+        keys: RootKeys,
+    },
     /// The tags of all users that have any.
-    Tags { at: Timestamp, tags: HashMap<UserName, Arc<Vec<Tag>>> },
+    Tags {
+        /// When the tags were read.
+        at: Timestamp,
+        /// The configured tags of each user; users without one are absent.
+        tags: HashMap<UserName, Arc<Vec<Tag>>>,
+    },
 }
 
 /// The root user's active access keys.
@@ -49,7 +71,7 @@ pub enum RootKeys {
     Active(u32),
     /// The data do not include the root user.
     NotIncluded,
-    /// Reading them failed, with this reason.
+    /// Reading them failed, with this reason from a closed list.
     Failed(&'static str),
 }
 
@@ -60,17 +82,17 @@ pub enum KeysResult {
     Complete(Box<[AccessKey]>),
     /// The user has these keys, and may have more.
     Partial(Box<[AccessKey]>),
-    /// A reason from a closed list.
+    /// Reading them failed, with this reason from a closed list.
     Failed(&'static str),
 }
 
 impl KeysResult {
-    /// All keys of a user, in any order; a key that is listed twice counts once.
+    /// All keys of a user, given in any order and sorted by creation; a key that is listed twice counts once.
     pub fn complete(keys: Vec<AccessKey>) -> Self {
         KeysResult::Complete(ordered(keys))
     }
 
-    /// Some of a user's keys.
+    /// Some of a user's keys, treated as by [`complete`](Self::complete).
     pub fn partial(keys: Vec<AccessKey>) -> Self {
         KeysResult::Partial(ordered(keys))
     }
@@ -101,7 +123,7 @@ pub struct ListedUser {
     pub name: UserName,
     /// Begins and ends with `/`.
     pub path: Arc<str>,
-    /// When the user was created.
+    /// When the user was created; `None` where the data lack it.
     pub created: Option<Timestamp>,
     /// When `keys` were true.
     pub observed_at: Timestamp,
@@ -117,7 +139,7 @@ pub struct Listing {
     users: Vec<ListedUser>,
 }
 
-/// Two users of a listing have the same name, which would become duplicate series.
+/// Two users of a listing have the same name, here in lower case. They would become duplicate series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("user {0:?} occurs twice (IAM user names are unique without regard to case)")]
 pub struct DuplicateUser(pub String);
@@ -126,7 +148,7 @@ impl Listing {
     /// Sorts the users by name. `at` is the time of the report or file, or the start of the live listing.
     ///
     /// # Errors
-    /// When two names are the same to IAM.
+    /// [`DuplicateUser`] when two names are the same without regard to ASCII case, as IAM compares them.
     pub fn new(collector: Collector, at: Timestamp, mut users: Vec<ListedUser>) -> Result<Self, DuplicateUser> {
         let mut folded: Vec<_> = users.iter().map(|u| u.name.folded()).collect();
         folded.sort_unstable();
@@ -157,7 +179,7 @@ impl Listing {
         self.users
     }
 
-    /// Removes all users but the one that IAM knows by this name; whether there is one.
+    /// Removes all users but the one of this name, compared without regard to ASCII case. Returns whether there is one.
     pub fn retain_user(&mut self, name: &str) -> bool {
         self.users.retain(|u| u.name.is_same_user(name));
         !self.users.is_empty()
@@ -166,7 +188,7 @@ impl Listing {
 
 impl User {
     /// Applies an observation of the user's keys: the newest one wins, and a failed one keeps what is known.
-    /// Whether anything changed.
+    /// Returns whether anything changed.
     pub fn observe(&mut self, at: Timestamp, keys: KeysResult) -> bool {
         let known = self.keys().latest().is_some();
         match keys {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 pub struct UserName(CompactString);
 
 impl UserName {
-    /// Any text is accepted; IAM allows up to 64 characters of `A-Za-z0-9+=,.@_-`.
+    /// Any text is accepted; IAM allows up to 64 characters of `A-Za-z0-9+=,.@_-` (IAM User Guide, "IAM and AWS STS
+    /// quotas").
     pub fn new(name: &str) -> Self {
         UserName(name.into())
     }
@@ -23,12 +24,12 @@ impl UserName {
         &self.0
     }
 
-    /// Whether IAM takes `other` for this user's name.
+    /// Whether `other` is this user's name without regard to ASCII case, as IAM compares names.
     pub fn is_same_user(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other)
     }
 
-    /// The same text for all spellings of one user's name.
+    /// The name with ASCII letters in lower case: the same for all spellings of one user's name.
     pub fn folded(&self) -> CompactString {
         let mut folded = self.0.clone();
         folded.make_ascii_lowercase();
@@ -48,7 +49,7 @@ impl fmt::Debug for UserName {
     }
 }
 
-/// A tag of an IAM user.
+/// A tag of an IAM user, of which it has at most 50 (IAM User Guide, "IAM and AWS STS quotas").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     /// At most 128 characters.
@@ -76,7 +77,7 @@ pub enum Keys<'a> {
     Unreadable {
         /// A reason from a closed list.
         reason: &'static str,
-        /// The keys of the last successful observation.
+        /// The keys of the last successful observation; `None` if there was none.
         last_known: Option<&'a [AccessKey]>,
     },
 }
@@ -85,7 +86,7 @@ pub enum Keys<'a> {
 pub const COLUMNS_INCOMPLETE: &str = "columns_incomplete";
 
 impl<'a> Keys<'a> {
-    /// The keys of the last successful observation.
+    /// The keys of the last successful observation, sorted by creation; `None` if there was none.
     pub fn latest(self) -> Option<&'a [AccessKey]> {
         match self {
             Keys::Known(keys) | Keys::Partial(keys) => Some(keys),
@@ -93,7 +94,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Why the keys are not fully known.
+    /// Why the keys are not fully known, from a closed list; `None` if they are.
     pub fn unknown_reason(self) -> Option<&'static str> {
         match self {
             Keys::Known(_) => None,
@@ -146,7 +147,7 @@ impl User {
         user_arn(&account.partition, account.id, &self.path, &self.name)
     }
 
-    /// When the user was created.
+    /// When the user was created, in whole seconds; `None` where the data lack it.
     pub fn created(&self) -> Option<Timestamp> {
         self.created.get()
     }
@@ -156,7 +157,7 @@ impl User {
         self.created = OptionalSecond::new(created);
     }
 
-    /// When the known keys were true.
+    /// When the known keys were true, in microseconds; when the user was listed, if no keys are known.
     pub fn observed_at(&self) -> Timestamp {
         self.observed_at.get()
     }
@@ -174,7 +175,7 @@ impl User {
         }
     }
 
-    /// What is known of the keys.
+    /// What is known of the keys, sorted by creation.
     pub fn keys(&self) -> Keys<'_> {
         match (&self.keys, &self.failure) {
             (keys, Some(failure)) => Keys::Unreadable { reason: failure.reason, last_known: keys.as_deref() },
@@ -184,7 +185,7 @@ impl User {
         }
     }
 
-    /// The number of active keys, if all keys are known.
+    /// The number of active keys; `None` unless all keys are known.
     pub fn active_keys(&self) -> Option<usize> {
         match self.keys() {
             Keys::Known(keys) => Some(count_active(keys)),
@@ -192,12 +193,12 @@ impl User {
         }
     }
 
-    /// The tags that are configured to be read.
+    /// The tags that are configured to be read; empty if there are none.
     pub fn tags(&self) -> &[Tag] {
         self.tags.as_ref().map_or(&[], |tags| tags)
     }
 
-    /// Replaces the tags.
+    /// Replaces the tags; `None` removes them.
     pub fn set_tags(&mut self, tags: Option<Arc<Vec<Tag>>>) {
         self.tags = tags;
     }

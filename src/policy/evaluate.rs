@@ -42,14 +42,14 @@ impl Status {
 pub enum FindingState {
     /// Neither tolerated nor exempt.
     Violation,
-    /// Tolerated until then.
+    /// Tolerated inside the grace period.
     Rotating {
         /// The end of the grace period.
         until: CompactTimestamp,
     },
-    /// By the exemption with that index in the policy.
+    /// Exempt by an exemption that is in force.
     Exempt {
-        /// Index of the exemption in the policy.
+        /// Index of the exemption in [`Policy::exemptions`].
         exemption: u32,
     },
 }
@@ -64,7 +64,7 @@ impl FindingState {
         }
     }
 
-    /// Why an exempt finding is exempt.
+    /// The exemption of an exempt finding; `None` for other findings.
     pub fn exemption(self, policy: &Policy) -> Option<&Exemption> {
         match self {
             FindingState::Exempt { exemption } => policy.exemptions.get(exemption as usize),
@@ -84,7 +84,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// When the violation began.
+    /// When the violation began, in microseconds; not after the evaluation.
     pub fn since(&self) -> Timestamp {
         self.since.get()
     }
@@ -130,12 +130,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether a rule is violated, neither tolerated nor exempt. The status of an unknown user does not tell.
+    /// Whether a rule is violated, neither tolerated nor exempt. A user of unknown status can have violations, by its
+    /// last known keys.
     pub fn has_violation(&self) -> bool {
         self.findings.iter().any(|f| f.state == FindingState::Violation)
     }
 
-    /// The earliest time at which the verdict can change without a new observation.
+    /// The earliest time at which the verdict can change without a new observation; `None` if it cannot.
     pub fn next_change(&self) -> Option<Timestamp> {
         Some(self.next_change.get()).filter(|at| *at != Timestamp::MAX)
     }
@@ -146,7 +147,7 @@ impl Verdict {
 pub struct RootVerdict {
     /// In the order of the rules.
     pub findings: Vec<RootFinding>,
-    /// The earliest time at which the verdict can change without a new observation.
+    /// The earliest time at which the verdict can change without a new observation; `None` if it cannot.
     pub next_change: Option<Timestamp>,
     /// Rules whose result the data do not determine.
     pub undetermined: RuleSet,
@@ -262,7 +263,8 @@ impl Finding {
     }
 }
 
-/// The root user's name in credential reports; no IAM user can have it.
+/// The root user's name in credential reports (IAM User Guide, "Generate credential reports for your AWS account"); no
+/// IAM user can have it.
 pub const ROOT: &str = "<root_account>";
 
 #[cfg(test)]

@@ -11,15 +11,15 @@ pub use matcher::Exemptions;
 /// One exemption of the configuration. It always has a reason and an end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemption {
-    /// User name or ARN, with `*` and `?`; compared without regard to case, as IAM's names are.
+    /// User name or ARN, with the wildcards `*` and `?`; compared without regard to case, as IAM's names are.
     pub user: String,
-    /// All accounts when absent.
+    /// The account in which it applies; `None` for all accounts.
     pub account: Option<AccountId>,
-    /// All rules when absent.
+    /// The rule that users may violate; `None` for all rules.
     pub rule: Option<&'static Rule>,
     /// Why the users are exempt.
     pub reason: String,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer in force.
     pub expires: Timestamp,
     pattern: WildMatch,
 }

@@ -28,7 +28,7 @@ pub static RULE: RootRule = RootRule {
     undetermined: "the root user's keys are not part of the data",
 };
 
-/// IAM's account summary says that root has a key, not since when: the violation is dated by the observation.
+/// GetAccountSummary contains no date of a root key: the violation is dated by the observation.
 fn evaluate(_: &RuleSettings, root: &RootKeysAt, _: Timestamp) -> Outcome {
     match root.active_keys {
         None => Outcome::Undetermined { until: None },

@@ -8,13 +8,13 @@ use std::time::Duration;
 pub struct UserRule {
     /// The value of the label `rule`, and the key in the configuration file.
     pub name: &'static str,
-    /// One sentence.
+    /// What the rule requires, in one sentence.
     pub description: &'static str,
     /// Whether the rule is applied.
     pub enabled: fn(&RuleSettings) -> bool,
-    /// Applies the rule at one point in time; called only when the rule is enabled.
+    /// Applies the rule to one user at one point in time; called only when the rule is enabled.
     pub evaluate: fn(&RuleSettings, &UserKeys<'_>, Timestamp) -> Outcome,
-    /// How to end a violation.
+    /// How to end a violation at one point in time.
     pub advise: fn(&RuleSettings, &UserKeys<'_>, Timestamp) -> Advice,
     /// How often users that violate the rule by a report are rechecked live.
     pub recheck: Recheck,
@@ -22,7 +22,7 @@ pub struct UserRule {
     pub counts_keys: bool,
     /// Why the result can be undetermined.
     pub undetermined: &'static str,
-    /// The age at which the rule requires a rotation.
+    /// The age at which the rule requires a rotation; `None` for a rule that limits no age.
     pub age_limit: fn(&RuleSettings) -> Option<Duration>,
 }
 
@@ -30,7 +30,7 @@ pub struct UserRule {
 pub struct RootRule {
     /// The value of the label `rule`, and the key in the configuration file.
     pub name: &'static str,
-    /// One sentence.
+    /// What the rule requires, in one sentence.
     pub description: &'static str,
     /// Whether the rule is applied.
     pub enabled: fn(&RuleSettings) -> bool,
@@ -83,12 +83,23 @@ pub struct RootKeysAt {
 /// The result of applying one rule at one point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not violated, until the given time at the earliest without a new observation.
-    Compliant { until: Option<Timestamp> },
-    /// Violated since; tolerated until `grace_ends`, if that is in the future.
-    Violated { since: Timestamp, grace_ends: Option<Timestamp> },
-    /// The data do not suffice; they may from the given time on without a new observation.
-    Undetermined { until: Option<Timestamp> },
+    /// Not violated.
+    Compliant {
+        /// The earliest time at which the rule can be violated without a new observation; `None` if it cannot.
+        until: Option<Timestamp>,
+    },
+    /// Violated.
+    Violated {
+        /// When the violation began.
+        since: Timestamp,
+        /// The end of the grace period, in the future; `None` outside a grace period.
+        grace_ends: Option<Timestamp>,
+    },
+    /// The data do not suffice.
+    Undetermined {
+        /// The earliest time at which the rule can be violated without a new observation; `None` if it cannot.
+        until: Option<Timestamp>,
+    },
 }
 
 /// Applies a rule that each active key violates from a time of its own; the violation began with the first key.
@@ -130,7 +141,7 @@ impl Rule {
         }
     }
 
-    /// One sentence.
+    /// What the rule requires, in one sentence.
     pub fn description(&self) -> &'static str {
         match self {
             Rule::User(rule) => rule.description,

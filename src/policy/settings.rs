@@ -3,30 +3,44 @@
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
-/// Ninety days: CIS's limit for the age of a key, and our default for disuse.
+/// Ninety days: the limit of the CIS AWS Foundations Benchmark for the age of a key, and the default for disuse.
 pub const NINETY_DAYS: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The longest duration that a setting accepts: a hundred years. Added to a date of AWS, it stays a date.
 pub const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 3600);
 
-/// The longest interval or timeout.
+/// The longest interval or timeout: 365 days.
 pub const LONGEST_PERIOD: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a text is not accepted as a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
+    /// The text is not a number with a unit.
     #[error("{text:?} is not a duration ({message}); write a number and a unit, for example 30s, 5m, 12h or 90d")]
-    Malformed { text: String, message: String },
+    Malformed {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An interval or a timeout is zero.
     #[error("it must be longer than zero")]
     Zero,
+    /// The duration is longer than the maximum.
     #[error("{text:?} is too long, the maximum is {}", format_duration(*.maximum))]
-    TooLong { text: String, maximum: Duration },
+    TooLong {
+        /// The text.
+        text: String,
+        /// The longest duration that is accepted.
+        maximum: Duration,
+    },
 }
 
 /// Parses `90d`, `12h`, `30s`. A number without a unit is an error, because its unit would be a guess.
 ///
 /// # Errors
-/// When the text is not a number with a unit, or longer than [`LONGEST`].
+/// [`DurationError::Malformed`] when the text is not a number with a unit, [`DurationError::TooLong`] beyond
+/// [`LONGEST`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     if text == "0" {
@@ -40,7 +54,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 /// Parses an interval or a timeout.
 ///
 /// # Errors
-/// As [`parse_duration`], when it is zero, or when it is longer than [`LONGEST_PERIOD`].
+/// Those of [`parse_duration`], [`DurationError::Zero`], and [`DurationError::TooLong`] beyond [`LONGEST_PERIOD`].
 pub fn parse_period(text: &str) -> Result<Duration, DurationError> {
     match parse_duration(text)? {
         Duration::ZERO => Err(DurationError::Zero),
@@ -78,16 +92,24 @@ pub fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// For `#[serde(with)]`.
+/// For `#[serde(with)]`: a [`Duration`] as text with a unit, for example `90d`.
 pub mod duration {
     use super::{Duration, format_duration, parse_duration};
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// Parses text as [`parse_duration`] does.
+    ///
+    /// # Errors
+    /// When the value is not text, and those of [`parse_duration`].
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_duration(&text).map_err(serde::de::Error::custom)
     }
 
+    /// Writes text as [`format_duration`] does.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format_duration(*duration))
     }

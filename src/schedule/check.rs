@@ -26,7 +26,8 @@ pub struct Check<'a> {
     pub identified: &'a (dyn Fn(&Account) + Send + Sync),
 }
 
-/// Checks an account within the deadline of the request. The state is new, and the previous one unchanged.
+/// Checks an account within the deadline of the request. The state is new, and the previous one unchanged. `limit` is
+/// the configured time limit, for the text of the error.
 ///
 /// # Errors
 /// When the account could not be read as a whole; nothing of a failed check is kept. [`SourceError::Timeout`] when the

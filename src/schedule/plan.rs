@@ -62,7 +62,9 @@ impl Plan {
         self.next_check = None;
     }
 
-    /// Plans the next check. `jitter` is between 0 and 1: many exporters must not call AWS in step.
+    /// Plans the next check: after the interval, and after a failure in 5 seconds, doubled for each further failure up
+    /// to the interval. `jitter` from 0 to 1 stands for -10 % to +10 % of that: many exporters must not call AWS in
+    /// step.
     pub fn check_ended(&mut self, succeeded: bool, now: Instant, timing: Timing, jitter: f64) {
         self.failures_in_a_row = if succeeded { 0 } else { self.failures_in_a_row.saturating_add(1) };
         let pause = match self.failures_in_a_row {
@@ -75,7 +77,7 @@ impl Plan {
         self.next_check = Some(saturating_add(now, pause));
     }
 
-    /// Plans the next evaluation; `at` is the time at which a verdict can change.
+    /// Plans the next evaluation; `at` is the time at which a verdict can change, `None` if none can.
     pub fn evaluate_at(&mut self, at: Option<Timestamp>, wall_clock: Timestamp, now: Instant) {
         self.next_evaluation = at.map(|at| {
             let wait = Duration::try_from(at.duration_since(wall_clock)).unwrap_or_default();
@@ -83,7 +85,7 @@ impl Plan {
         });
     }
 
-    /// Waits again if the planned evaluation is still in the future by the wall clock; whether it is.
+    /// Waits again if the planned evaluation is still in the future by the wall clock. Returns whether it is.
     pub fn postpone_evaluation(&mut self, wall_clock: Timestamp, now: Instant) -> bool {
         match self.next_evaluation {
             Some((at, _)) if at > wall_clock => {

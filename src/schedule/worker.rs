@@ -18,9 +18,9 @@ pub trait Events: Send + Sync {
     fn account_identified(&self, account: &Account);
     /// The credentials belong to another account than before, of which no check has succeeded.
     fn account_forgotten(&self, account: AccountId);
-    /// A check ended after `took`; the account as a whole was so at `listed_at`.
+    /// A check ended after `took`; its listing was true at `listed_at`.
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp);
-    /// `account` is `None` as long as it is not known.
+    /// A check failed after `took`; `account` is `None` as long as it is not identified.
     fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError);
     /// A new state to publish. It precedes [`check_succeeded`](Self::check_succeeded).
     fn state_changed(&self, state: &Arc<AccountState>);

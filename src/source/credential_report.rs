@@ -1,5 +1,5 @@
-//! Parses IAM's credential report. Columns are found by name; any inconsistency is an error that names row and column,
-//! never a part of a report.
+//! Parses IAM's credential report (IAM User Guide, "Generate credential reports for your AWS account"). Columns are
+//! found by name; any inconsistency is an error that names row and column, never a part of a report.
 
 use crate::model::{
     AccessKey, Account, Arn, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing, Timestamp, UserName,
@@ -13,29 +13,48 @@ use std::sync::Arc;
 /// A parsed report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialReport {
-    /// By the ARNs, without a name.
+    /// The account that the ARNs name; its display name is empty.
     pub account: Account,
     /// All users but the root user.
     pub listing: Listing,
-    /// Active keys of the root user; `None` without a row of it.
+    /// The number of active keys of the root user; `None` without a row of it.
     pub root_active_keys: Option<u32>,
 }
 
 /// What is wrong with a report, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
+    /// There is nothing but white space.
     #[error("it is empty")]
     Empty,
+    /// The text is in another format, which is named.
     #[error("it is not a credential report: {0}")]
     NotAReport(String),
+    /// A required column, which is named, is missing.
     #[error("the header lacks the column {0:?}")]
     MissingColumn(&'static str),
+    /// Two columns have the same name.
     #[error("the header has the column {0:?} twice")]
     RepeatedColumn(String),
+    /// A cell has an unexpected value.
     #[error("row {row}, column {column:?}: {message}")]
-    Cell { row: u64, column: String, message: String },
+    Cell {
+        /// The number of the row; the header is row 1.
+        row: u64,
+        /// The name of the column.
+        column: String,
+        /// What is wrong with the value.
+        message: String,
+    },
+    /// A row as a whole is wrong.
     #[error("row {row}: {message}")]
-    Row { row: u64, message: String },
+    Row {
+        /// The number of the row; the header is row 1.
+        row: u64,
+        /// What is wrong with the row.
+        message: String,
+    },
+    /// There is a header and nothing else.
     #[error("it has a header but no rows; even an account without users has one of the root user ({ROOT})")]
     NoRows,
 }
@@ -233,7 +252,7 @@ impl RowReader<'_> {
         for columns in &self.columns.keys {
             let active = self.boolean(columns.active)?;
             let last_rotated = columns.last_rotated.map(|c| self.rotated(c)).transpose()?.flatten();
-            // "last rotated" is kept by an inactive key and N/A without a key: only it tells the two apart.
+            // "last rotated" is kept by an inactive key and N/A without a key: only it distinguishes the two.
             if !active && last_rotated.is_none() {
                 continue;
             }

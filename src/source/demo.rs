@@ -42,7 +42,7 @@ impl DemoSource {
         Account { id, name: self.account_name.clone(), partition: Partition::default() }
     }
 
-    /// The account at that time.
+    /// All observations of the account at that time: a listing, the root user, and tags.
     pub fn observations(&self, now: Timestamp) -> Vec<Observation> {
         let mut tags = HashMap::new();
         let mut users = Vec::new();

@@ -5,34 +5,94 @@ use crate::model::AccountId;
 /// Why a check failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
+    /// There are no credentials, or AWS refuses them.
     #[error("no usable AWS credentials: {0}")]
     Credentials(String),
+    /// AWS denied a request for lack of permission.
     #[error("AWS denied {operation}: {message}")]
-    AccessDenied { operation: &'static str, message: String },
+    AccessDenied {
+        /// The API operation.
+        operation: &'static str,
+        /// The error code and the text of AWS, redacted.
+        message: String,
+    },
+    /// AWS throttled a request and all its retries.
     #[error("AWS throttled {operation}, all retries used up: {message}")]
-    Throttled { operation: &'static str, message: String },
+    Throttled {
+        /// The API operation.
+        operation: &'static str,
+        /// The error code and the text of AWS, redacted.
+        message: String,
+    },
+    /// A request, or the check as a whole, took too long.
     #[error("{0}")]
     Timeout(String),
+    /// No connection, or one that ended before the answer did.
     #[error("cannot reach AWS for {operation}: {message}")]
-    Connection { operation: &'static str, message: String },
+    Connection {
+        /// The API operation.
+        operation: &'static str,
+        /// What failed, redacted.
+        message: String,
+    },
+    /// AWS reported a failure of its own, in general with an HTTP status from 500 on.
     #[error("AWS failed to serve {operation}: {message}")]
-    ServiceFailure { operation: &'static str, message: String },
+    ServiceFailure {
+        /// The API operation.
+        operation: &'static str,
+        /// The error code and the text of AWS, redacted.
+        message: String,
+    },
+    /// The credential report cannot be parsed.
     #[error("the credential report is malformed: {0}")]
     ReportMalformed(String),
+    /// The credential report was not complete within the time of the check.
     #[error("the credential report did not become ready: {0}")]
     ReportPending(String),
+    /// The file cannot be read.
     #[error("cannot read {path}: {message}")]
-    FileUnreadable { path: String, message: String },
+    FileUnreadable {
+        /// The path of the file.
+        path: String,
+        /// What failed.
+        message: String,
+    },
+    /// The file cannot be parsed.
     #[error("{path}: {message}")]
-    FileMalformed { path: String, message: String },
+    FileMalformed {
+        /// The path of the file.
+        path: String,
+        /// What is wrong, with row or line.
+        message: String,
+    },
+    /// The answers are about another account than the one that is checked.
     #[error("the answer is about account {found}, expected {expected}")]
-    AccountMismatch { expected: AccountId, found: AccountId },
+    AccountMismatch {
+        /// The account that is checked.
+        expected: AccountId,
+        /// The account of the answer.
+        found: AccountId,
+    },
+    /// The pages of a list contradict each other, or do not end.
     #[error("{operation} cannot be read to its end: {message}")]
-    Pagination { operation: &'static str, message: String },
+    Pagination {
+        /// The API operation that returns the list.
+        operation: &'static str,
+        /// The contradiction.
+        message: String,
+    },
+    /// The answer is not one that the API reference describes.
     #[error("AWS returned an unexpected answer to {operation}: {message}")]
-    UnexpectedResponse { operation: &'static str, message: String },
+    UnexpectedResponse {
+        /// The API operation.
+        operation: &'static str,
+        /// What is unexpected.
+        message: String,
+    },
+    /// Two answers about the account contradict each other: one lacks users.
     #[error("the answers about the account are incomplete: {0}")]
     Incomplete(String),
+    /// The account has no user of the requested name.
     #[error("there is no IAM user named {0:?} in the account")]
     NoSuchUser(String),
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Formats of input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// CSV exactly as AWS writes it.
+    /// CSV exactly as GetCredentialReport returns it.
     CredentialReport,
     /// The JSON format of `iam-key-exporter inventory-schema`.
     Inventory,

@@ -12,38 +12,51 @@ use std::sync::Arc;
 /// A parsed inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
-    /// As the file names it.
+    /// The account that the file names.
     pub account: Account,
     /// All users of the file.
     pub listing: Listing,
-    /// `None` where the file has no root user.
+    /// The number of active keys of the root user; `None` where the file has no root user.
     pub root_active_keys: Option<u32>,
-    /// Tags of users that have any.
+    /// The tags of each user, sorted by key; users without one are absent.
     pub tags: HashMap<UserName, Arc<Vec<Tag>>>,
 }
 
 /// What is wrong with an inventory.
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
+    /// There is nothing but white space.
     #[error("it is empty")]
     Empty,
+    /// The text is not JSON, or not of this format; with line and column.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// The file has another version of the format.
     #[error("version {0} is not known, only version 1")]
     Version(u32),
+    /// The account ID is not twelve digits.
     #[error("account.id {0:?} is not twelve digits")]
     AccountId(String),
+    /// The partition cannot be a field of an ARN.
     #[error("account.partition {0:?} is not the name of an AWS partition")]
     Partition(String),
+    /// The name of a user is empty.
     #[error("a user has an empty name")]
     EmptyName,
+    /// The entry of a user is wrong.
     #[error("user {name:?}: {message}")]
-    User { name: String, message: String },
+    User {
+        /// The name of the user.
+        name: String,
+        /// What is wrong with the entry.
+        message: String,
+    },
+    /// A user occurs twice.
     #[error("{0}")]
     Duplicate(#[from] DuplicateUser),
 }
 
-/// IAM's limit.
+/// The longest name of a user in characters (IAM User Guide, "IAM and AWS STS quotas").
 const LONGEST_NAME: usize = 64;
 
 /// IAM users and access keys of one AWS account, as of one moment.
@@ -176,7 +189,7 @@ impl<'de> Deserialize<'de> for LastUsedEntry {
     }
 }
 
-/// The format as JSON Schema.
+/// The format as JSON Schema, pretty-printed.
 pub fn schema() -> String {
     let schema = schemars::schema_for!(InventoryFile);
     serde_json::to_string_pretty(&schema).expect("a schema is plain JSON")

@@ -91,13 +91,13 @@ impl RootState {
         }
     }
 
-    /// The number of active keys. A violation is remembered while the number cannot be read; a zero is not, since it
-    /// would stay a good result for ever.
+    /// The number of active keys; `None` when it is not known. A violation is remembered while the number cannot be
+    /// read; a zero is not, since it would stay a good result for ever.
     pub fn active_keys(&self) -> Option<u32> {
         self.known.filter(|&keys| self.unknown.is_none() || keys > 0)
     }
 
-    /// Why reading the number failed, if it did.
+    /// Why reading the number failed, from a closed list; `None` if it did not.
     pub fn failure(&self) -> Option<&'static str> {
         self.unknown.map(|(_, reason)| reason).filter(|reason| *reason != NOT_INCLUDED)
     }
@@ -146,7 +146,7 @@ impl AccountState {
         }
     }
 
-    /// The visible users.
+    /// The visible users, sorted by name.
     pub fn users(&self) -> &Users {
         &self.users
     }
@@ -156,12 +156,12 @@ impl AccountState {
         &self.policy
     }
 
-    /// The collector of the newest listing.
+    /// The collector of the newest listing; `None` before the first one.
     pub fn collector(&self) -> Option<Collector> {
         self.listing.map(|(collector, _)| collector)
     }
 
-    /// The time of the newest listing: the account as a whole was so then.
+    /// The time at which the newest listing was true; `None` before the first one.
     pub fn listed_at(&self) -> Option<Timestamp> {
         self.listing.map(|(_, at)| at)
     }
@@ -291,7 +291,8 @@ impl AccountState {
         matched
     }
 
-    /// The earliest time at which a verdict, or the state of an exemption, can change without a new observation.
+    /// The earliest time at which a verdict, or the state of an exemption, can change without a new observation; `None`
+    /// if nothing can.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let blocks = self.users.blocks().iter().filter_map(|b| b.totals.as_ref()?.next_change);
         let exemptions = self.policy.exemptions.iter().filter(|e| !e.expired(now)).map(|e| e.expires);

@@ -11,8 +11,8 @@ pub struct Entry {
     /// `None` until the user is evaluated after a change.
     pub(super) verdict: Option<Verdict>,
     /// The most frequent recheck of the rules that the user violated at any time since the newest listing was made. A
-    /// report shows the same violation until the next one, whatever rechecks show: such a user is rechecked so that a
-    /// relapse is found, too.
+    /// report shows the same violation until the next one, whatever rechecks show: such a user is rechecked, so that a
+    /// repeated violation is found, too.
     pub(super) flagged: Option<Recheck>,
 }
 
@@ -21,7 +21,7 @@ impl Entry {
         Entry { user, verdict: None, flagged: None }
     }
 
-    /// The verdict of the last evaluation, if the user has not changed since.
+    /// The verdict of the last evaluation; `None` if the user has changed since, until the next one.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
     }
@@ -31,7 +31,7 @@ impl Entry {
         self.verdict.as_ref().map_or(Status::Unknown, |v| v.status)
     }
 
-    /// The keys, unless they are unknown: an unknown number is no number.
+    /// The keys, sorted by creation; `None` while they are unknown, because an unknown number is not exported.
     pub fn keys(&self) -> Option<&[AccessKey]> {
         match self.user.keys() {
             Keys::Known(keys) => Some(keys),

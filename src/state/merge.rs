@@ -1,4 +1,4 @@
-//! How new observations meet old ones.
+//! Merges observations into the state of an account.
 
 use super::account::{AccountState, Change};
 use super::entry::Entry;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 impl AccountState {
     /// The users of the newest listing, each with its newest keys. Users that are not listed are removed, unless they
-    /// were seen later than the listing. `is_newer` tells a new listing from a repetition. Returns the number of users
-    /// that changed.
+    /// were seen later than the listing. `is_newer` distinguishes a new listing from a repetition. Returns the number
+    /// of users that changed.
     pub(super) fn merge_listing(&mut self, listing: Listing, is_newer: bool) -> usize {
         let at = listing.at();
         let mut gone: HashMap<UserName, Entry> = HashMap::new();
@@ -94,7 +94,8 @@ impl AccountState {
         }
     }
 
-    /// Makes a listed user visible or hidden, as the newest observations since the listing say. Whether that changed.
+    /// Makes a listed user visible or hidden, by the newest observation since the listing. Returns whether that
+    /// changed.
     fn settle(&mut self, name: &UserName) -> bool {
         let Some(hidden) = self.hidden.get_mut(name) else { return false };
         let visible = self.users.get(name).map(|entry| entry.user.clone());

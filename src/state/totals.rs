@@ -38,12 +38,12 @@ impl Totals {
         Totals { rules: vec![(0, 0); RULES.len()].into(), ..Totals::default() }
     }
 
-    /// Users with this status.
+    /// The number of users with this status.
     pub fn users(&self, status: Status) -> u64 {
         self.by_status[status as usize].into()
     }
 
-    /// Keys of users whose keys are known.
+    /// The number of keys with this status, of users whose keys are known.
     pub fn access_keys(&self, status: KeyStatus) -> u64 {
         match status {
             KeyStatus::Active => self.active_keys.into(),

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::{Instant, timeout_at};
 
-/// IAM's largest page.
+/// The largest page of IAM, in members (`MaxItems` in the IAM API Reference).
 const PAGE: i32 = 1000;
 
 /// What to read beside users and keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
-    /// The last use of each key: one more request a key.
+    /// Whether to read the last use of each key: one more request a key (GetAccessKeyLastUsed).
     pub last_used: bool,
-    /// Tags of users to keep; none are read if empty.
+    /// Keys of the tags to keep; none are read if empty (GetAccountAuthorizationDetails).
     pub tags: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl UserReader {
         }
     }
 
-    /// One user's keys, read now; [`Observation::UserGone`] if AWS does not know the user.
+    /// One user's keys, read now; [`Observation::UserGone`] if AWS returns `NoSuchEntity`.
     pub(super) async fn user_keys(&self, name: &UserName) -> Result<Observation, SourceError> {
         let at = Timestamp::now();
         let Some(mut keys) = self.list_access_keys(name).await? else {
@@ -210,7 +210,7 @@ impl UserReader {
     ///
     /// # Errors
     /// [`SourceError::Incomplete`] when ListUsers still lists some of them: the answers are of different accounts, or
-    /// do not tell the truth.
+    /// wrong.
     pub(super) async fn confirm_gone(
         &self,
         account: &Account,

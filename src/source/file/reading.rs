@@ -14,7 +14,8 @@ use tokio::time::Instant;
 /// A report of 5,000 users, the most that an account can hold, has about 2 MiB; an inventory with tags about 10.
 const LARGEST: u64 = 64 << 20;
 
-/// After the deadline the check has ended; a read that goes on is of no use. The margin lets the check report a timeout.
+/// After the deadline the check has ended; a read that continues is of no use. The margin lets the check report a
+/// timeout.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Content, and the time of the last modification.
