@@ -1,4 +1,4 @@
-//! Composition: `serve` and `check`. The only module that knows all others.
+//! Composition: `serve` and `check`. The only module that imports all others.
 
 mod check;
 mod options;
@@ -33,7 +33,7 @@ use tokio::sync::watch;
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. A reload calls `load`, as the start did.
 ///
 /// # Errors
-/// When an address cannot be bound.
+/// When an address cannot be bound, the handler of SIGHUP cannot be registered, or the server panics.
 pub async fn serve(
     config: Config,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "iam-key-exporter", version, max_term_width = 120, propagate_version = true)]
 pub struct Cli {
+    /// The subcommand with its arguments.
     #[command(subcommand)]
     pub command: Action,
 }
@@ -35,7 +36,10 @@ pub enum Action {
     /// Print the JSON Schema of --input.inventory
     InventorySchema,
     /// Print shell completions
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        #[allow(missing_docs, reason = "a doc comment would be part of the help; the name is enough")]
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page
     Man,
 }
@@ -43,8 +47,10 @@ pub enum Action {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
+    /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs<false>,
+    /// The form of the result.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -120,7 +126,9 @@ pub enum OutputForm {
 pub enum ColorChoice {
     /// If the output is a terminal and `NO_COLOR` is not set.
     Auto,
+    #[allow(missing_docs, reason = "a doc comment would be part of the help; the name is enough")]
     Always,
+    #[allow(missing_docs, reason = "a doc comment would be part of the help; the name is enough")]
     Never,
 }
 
@@ -134,10 +142,10 @@ pub fn command() -> Command {
 #[error("{0}")]
 pub struct UsageError(String);
 
-/// Parses arguments and environment. Prints help or version and exits, where that is asked for.
+/// Parses arguments and environment. Prints help or version and exits, where that is requested.
 ///
 /// # Errors
-/// When the arguments or variables are wrong; the message names them.
+/// [`UsageError`] when the arguments or variables are wrong; the message names them.
 pub fn parse() -> Result<Cli, UsageError> {
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| match error.kind() {

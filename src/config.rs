@@ -54,26 +54,58 @@ pub enum Input {
 /// Why there is no valid configuration; the message names file, line or flag.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
+    /// The file cannot be read.
     #[error("--config.file: cannot read {path}: {message}")]
-    Unreadable { path: String, message: String },
+    Unreadable {
+        /// The path of the file.
+        path: String,
+        /// What failed.
+        message: String,
+    },
+    /// The file is larger than 32 MiB.
     #[error("--config.file: {path} is larger than {MAX_FILE_BYTES} bytes")]
-    TooLarge { path: String },
+    TooLarge {
+        /// The path of the file.
+        path: String,
+    },
+    /// The content of the file is wrong.
     #[error("{path}: {error}")]
-    File { path: String, error: FileError },
+    File {
+        /// The path of the file.
+        path: String,
+        /// What is wrong with the content.
+        error: FileError,
+    },
+    /// The value of a flag or environment variable is wrong.
     #[error("--{flag}: {error}")]
-    Flag { flag: &'static str, error: InvalidValue },
+    Flag {
+        /// The flag without the dashes before it.
+        flag: &'static str,
+        /// What is wrong with the value.
+        error: InvalidValue,
+    },
+    /// Two settings name different sources of the inventory.
     #[error("{0} and {1} contradict each other: the inventory comes from one place; leave one out")]
     TwoInputs(&'static str, &'static str),
+    /// `--collect.tags` contains an empty name.
     #[error("--collect.tags: the name of a tag is empty")]
     EmptyTag,
+    /// Two tags of `--collect.tags` have the same label name.
     #[error("--collect.tags: {tag:?} would become the label {label:?}, as another tag does already")]
-    SameLabel { tag: String, label: String },
+    SameLabel {
+        /// The second one of the tags.
+        tag: String,
+        /// The name of the label.
+        label: String,
+    },
 }
 
 /// What the command line and the environment contain.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Given {
+    /// Path of the configuration file; `None` if there is none.
     pub config_file: Option<PathBuf>,
+    /// Whether the built-in demo is checked instead of AWS.
     pub demo: bool,
     /// Settings with their values, each accepted by [`Setting::check`].
     pub values: Vec<(&'static Setting, Vec<OsString>)>,
@@ -113,7 +145,8 @@ impl Config {
         Ok(Config { input, policy: settings.policy(), settings })
     }
 
-    /// Names of the settings whose values differ from those of `running` and take effect at the start only.
+    /// Names of the settings, as `section.key`, whose values differ from those of `running` and take effect at the
+    /// start only; sorted, empty if there are none.
     pub fn restart_needed(&self, running: &Config) -> Vec<String> {
         let json = |config: &Config| serde_json::to_value(&config.settings).expect("plain data serializes");
         let mut names = Vec::new();
@@ -121,7 +154,7 @@ impl Config {
         names
     }
 
-    /// Time between two checks.
+    /// Time between two checks: 5 minutes by default, 10 seconds with `--demo`.
     pub fn interval(&self) -> Duration {
         self.settings.check.interval.map_or(default_interval(false).0, |i| i.0)
     }

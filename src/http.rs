@@ -40,12 +40,12 @@ impl AppState {
         *write(&self.page) = Arc::new(page);
     }
 
-    /// Changes the status of the accounts, see [`Status`].
+    /// Changes the status of the accounts, see [`Status`], and returns the result of `change`.
     pub fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
         change(&mut write(&self.status))
     }
 
-    /// See [`Status::is_ready`].
+    /// Whether `/-/ready` answers 200, see [`Status::is_ready`].
     pub fn is_ready(&self) -> bool {
         self.read_status(Status::is_ready)
     }

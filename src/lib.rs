@@ -25,6 +25,9 @@
 //! * [`text`]: escapes for terminals and logs. Pure.
 //! * [`app`]: composition of the modules.
 
+// Clippy runs with `-D warnings`: a public item without documentation fails scripts/test.
+#![warn(missing_docs)]
+
 // Modules that compute times: no setting and no date of AWS may overflow. Clippy requires checked or saturating operations
 // where arithmetic can panic.
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -19,7 +19,7 @@ pub struct Report<'a> {
     pub state: &'a AccountState,
     /// Sums over its users.
     pub totals: &'a Totals,
-    /// The time of the check, for ages.
+    /// The time of the report, from which ages are computed.
     pub now: Timestamp,
     /// Whether access key IDs may be shown.
     pub key_ids: bool,

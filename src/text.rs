@@ -21,7 +21,8 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The name of the label for a tag: `tag_` and the tag's key, reduced to the characters of a label name.
+/// The name of the label for a tag: `tag_` and the tag's key, with ASCII letters in lower case and an underscore for
+/// every character that is not an ASCII letter or digit.
 pub fn label_name(tag: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     format!("tag_{}", tag.chars().map(safe).collect::<String>())

@@ -31,12 +31,21 @@ pub enum Verdict {
 /// Why a check has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
+    /// The check failed.
     #[error("{0} ({reason})", reason = .0.reason())]
     Source(#[from] SourceError),
+    /// There is no user of the name that `--user` contains.
     #[error("--user: {0}")]
     NoSuchUser(SourceError),
+    /// The file for the result cannot be written.
     #[error("--output-file: cannot write {path}: {source}")]
-    Output { path: String, source: std::io::Error },
+    Output {
+        /// The path of the file.
+        path: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// Standard output cannot be written to.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
 }
@@ -44,7 +53,7 @@ pub enum CheckError {
 /// Checks once and writes the result.
 ///
 /// # Errors
-/// When the check failed, or the result could not be written. Then nothing is written, or the file is unchanged.
+/// [`CheckError`] when the check failed, or the result could not be written. A regular file is then unchanged.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
     let source = source(config, Arc::new(()));
     let bar = Arc::new(Bar::new());

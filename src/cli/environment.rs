@@ -20,7 +20,8 @@ pub(super) fn with_environment(command: Command) -> Command {
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_environment))
 }
 
-/// Variables of the environment that begin like ours, but belong to no flag of any command: probably misspelt.
+/// Names of environment variables with the prefix of the exporter that belong to no flag of any command, sorted: they
+/// are probably misspelt.
 pub fn unknown_variables() -> Vec<String> {
     let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let variables = variables.map(|(name, value)| (name, value.to_string_lossy().into_owned()));

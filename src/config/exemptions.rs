@@ -12,13 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExemptionEntry {
-    /// User name or ARN, with `*` and `?`.
+    /// User name or ARN, with the wildcards `*` and `?`; not empty.
     #[serde(deserialize_with = "not_empty")]
     pub user: String,
-    /// All accounts when absent.
+    /// The account in which it applies; `None` for all accounts.
     #[serde(default, deserialize_with = "account_id", skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
-    /// All rules when absent.
+    /// The rule that users may violate; `None` for all rules.
     #[serde(default, with = "rule_name", skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static Rule>,
     /// Why the users are exempt; not empty.

@@ -8,18 +8,24 @@ use std::collections::HashSet;
 /// What is wrong with the content of a file, on one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// With line and column.
+    /// It is not YAML, or not in the shape of the settings; with line and column.
     #[error("{0}")]
     Yaml(String),
+    /// Two exemptions have the same user, account and rule.
     #[error("exemptions: number {number} (user {user:?}) repeats the user, account and rule of an earlier one")]
-    RepeatedExemption { number: usize, user: String },
+    RepeatedExemption {
+        /// The position of the second one in the list, counted from 1.
+        number: usize,
+        /// The user pattern of the exemption.
+        user: String,
+    },
 }
 
 impl Settings {
-    /// Parses YAML.
+    /// Parses YAML; an empty document has the defaults.
     ///
     /// # Errors
-    /// What is wrong, with line and column.
+    /// [`FileError`], with line and column, or with the number of the exemption.
     pub fn from_yaml(text: &str) -> Result<Self, FileError> {
         // The parser does not accept an empty document.
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {

@@ -18,11 +18,11 @@ pub struct Setting {
     pub key: &'static str,
     /// Placeholder of the value in the help.
     pub value_name: &'static str,
-    /// One sentence.
+    /// What the setting does, in one sentence, for the help.
     pub help: &'static str,
     /// Heading of the flag's group in the help.
     pub heading: &'static str,
-    /// Whether `check` does not have the flag.
+    /// Whether `serve` has the flag and `check` does not.
     pub serve_only: bool,
     /// The number of values, and how they are written.
     pub shape: Shape,
@@ -56,8 +56,13 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq, Serialize)]
         pub struct Settings {
             $(#[doc = $rhelp] pub $rkey: $rtype,)*
-            $(pub $name: $Section,)*
+            $(
+                #[doc = concat!("The section `", stringify!($name), "` of the file.")]
+                pub $name: $Section,
+            )*
+            /// The section `policy` of the file: settings of the rules.
             pub policy: RuleSettings,
+            /// The list `exemptions` of the file; empty if there is none.
             pub exemptions: Vec<ExemptionEntry>,
         }
 
@@ -94,6 +99,7 @@ macro_rules! settings {
         }
 
         $(
+            #[doc = concat!("Settings of the section `", stringify!($name), "` of the file.")]
             #[derive(Debug, Clone, PartialEq, Serialize)]
             pub struct $Section {
                 $(#[doc = $help] #[serde(skip_serializing_if = "Value::is_absent")] pub $key: $type,)*

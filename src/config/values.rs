@@ -18,7 +18,7 @@ pub trait Value: Sized {
     /// When a value is not in the form or range of the type.
     fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue>;
 
-    /// Whether there is nothing to print.
+    /// Whether the setting has no value, so that it is not written to a file.
     fn is_absent(&self) -> bool {
         false
     }
@@ -33,6 +33,7 @@ pub enum Shape {
     One,
     /// `--flag=VALUE,VALUE`, repeatable
     List,
+    /// `--flag=FILE`
     Path,
     /// `--flag=NAME`, one of these.
     Choice(&'static [Possible]),
@@ -41,30 +42,48 @@ pub enum Shape {
 /// A value of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Possible {
+    /// The text that is written.
     pub name: &'static str,
-    /// Empty where the name is enough.
+    /// A short description. Empty where the name is enough.
     pub help: &'static str,
 }
 
 /// Why a value is not accepted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvalidValue {
+    /// It is not a duration, or not in the range of an interval or timeout.
     #[error(transparent)]
     Duration(#[from] DurationError),
+    /// It is not a number.
     #[error("it is not a number")]
     NotANumber,
+    /// It is a number outside two bounds.
     #[error("it must be between {minimum} and {maximum}")]
-    OutOfRange { minimum: f64, maximum: f64 },
+    OutOfRange {
+        /// The smallest value that is accepted.
+        minimum: f64,
+        /// The largest value that is accepted.
+        maximum: f64,
+    },
+    /// It is a number below the only bound.
     #[error("it must be at least {minimum}")]
-    TooSmall { minimum: u16 },
+    TooSmall {
+        /// The smallest value that is accepted.
+        minimum: u16,
+    },
+    /// It is not a Boolean value.
     #[error("it is not true or false")]
     NotABoolean,
+    /// It is not one of the names of a choice.
     #[error("there is no choice {0:?}")]
     NoSuchChoice(String),
+    /// It is not UTF-8.
     #[error("it is not UTF-8")]
     NotUnicode,
+    /// An address to listen on has another form.
     #[error("{0:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674")]
     ListenAddress(String),
+    /// The list of addresses to listen on is empty.
     #[error("it must name at least one address")]
     NoListenAddress,
 }
@@ -131,6 +150,7 @@ impl Value for Vec<String> {
 pub struct Period(pub Duration);
 
 impl Period {
+    /// A period of whole minutes.
     pub const fn minutes(minutes: u64) -> Self {
         Period(Duration::from_secs(minutes.saturating_mul(60)))
     }
@@ -168,7 +188,7 @@ impl Serialize for Period {
     }
 }
 
-/// Requests per second.
+/// Requests per second, from 0.01 to 10,000.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate(pub f64);
 
@@ -204,12 +224,13 @@ impl<'de> Deserialize<'de> for Rate {
 pub struct Count<const MINIMUM: u16, const MAXIMUM: u16>(u16);
 
 impl<const MINIMUM: u16, const MAXIMUM: u16> Count<MINIMUM, MAXIMUM> {
-    /// A default; out of bounds, it does not compile.
+    /// A constant, for defaults. Out of bounds, it does not compile.
     pub const fn new(count: u16) -> Self {
         assert!(MINIMUM <= count && count <= MAXIMUM);
         Count(count)
     }
 
+    /// The number.
     pub fn get(self) -> usize {
         self.0.into()
     }
@@ -300,7 +321,13 @@ macro_rules! choices {
     ($($(#[doc = $doc:literal])+ $name:ident { $($variant:ident $text:literal $help:literal)+ })+) => { $(
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name { $(#[serde(rename = $text)] $variant,)+ }
+        pub enum $name {
+            $(
+                #[doc = concat!("The choice `", $text, "`. ", $help)]
+                #[serde(rename = $text)]
+                $variant,
+            )+
+        }
 
         impl Value for $name {
             const SHAPE: Shape = Shape::Choice(&[$(Possible { name: $text, help: $help }),+]);

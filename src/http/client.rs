@@ -11,27 +11,51 @@ use tokio::net::TcpStream;
 /// An exporter that takes longer is not healthy.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no status.
+/// Why a request has no status.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthcheckError {
+    /// The text is not a URL.
     #[error("{url:?} is not a URL: {source}")]
-    Malformed { url: String, source: hyper::http::uri::InvalidUri },
+    Malformed {
+        /// The text.
+        url: String,
+        /// What is wrong with it.
+        source: hyper::http::uri::InvalidUri,
+    },
+    /// The URL has another scheme than `http`.
     #[error("{0:?} is not an http:// URL")]
     NotHttp(String),
+    /// The URL has no host.
     #[error("{0:?} names no host")]
     NoHost(String),
+    /// There is no connection.
     #[error("cannot connect to {authority}: {source}")]
-    Connect { authority: String, source: std::io::Error },
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// There is a connection, but no HTTP response.
     #[error("{authority}: {source}")]
-    Exchange { authority: String, source: hyper::Error },
+    Exchange {
+        /// Host and port.
+        authority: String,
+        /// What failed.
+        source: hyper::Error,
+    },
+    /// There is no response within five seconds.
     #[error("{url} does not answer within {} seconds", TIMEOUT.as_secs())]
-    Timeout { url: String },
+    Timeout {
+        /// The URL.
+        url: String,
+    },
 }
 
-/// Requests a plain HTTP URL and returns the status of the answer.
+/// Sends a GET request to a plain HTTP URL and returns the status of the response.
 ///
 /// # Errors
-/// When the URL is invalid, or there is no answer in time.
+/// [`HealthcheckError`] when the URL is invalid, or there is no response within five seconds.
 pub async fn status(url: &str) -> Result<StatusCode, HealthcheckError> {
     match tokio::time::timeout(TIMEOUT, request(url)).await {
         Ok(answer) => answer,

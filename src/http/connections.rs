@@ -1,9 +1,9 @@
 //! How many connections are open at once, and which one is evicted for a new one.
 //!
-//! A connection is *silent* until its first request, *busy* from a request until the last byte of the answer is written,
-//! and *idle* between two requests. At a limit the longest silent connection is evicted, and an idle one only if none is
-//! silent, so that clients which send nothing take no room from scrapes and probes. A busy one is never cut, unless its
-//! answer takes longer than any scrape waits for.
+//! A connection is *silent* until its first request, *busy* from a request until the last byte of the answer is
+//! written, and *idle* between two requests. At a limit the longest silent connection is evicted, and an idle one only
+//! if none is silent, so that clients which send nothing take no places from scrapes and probes. A busy one is never
+//! cut, unless its answer takes longer than any scrape waits for.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +60,7 @@ enum Phase {
 pub(super) struct Permit(Arc<Connection>);
 
 impl Connections {
-    /// At most `configured` connections, or as many as the limit of file descriptors leaves room for.
+    /// At most `configured` connections, or as many as the limit of file descriptors allows.
     pub(super) fn new(configured: usize) -> Arc<Self> {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let limit = descriptors.map_or(configured, |all| configured.min(room(all, open_descriptors())));
@@ -117,7 +117,7 @@ impl Connections {
     }
 }
 
-/// Evicts the first of these in the order of eviction, unless one of them is on its way out already. False if all are busy.
+/// Evicts the first of these in the order of eviction, unless one of them is closing already. False if all are busy.
 fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
     let mut first: Option<(Activity, &Arc<Connection>)> = None;
     for connection in connections {
@@ -213,7 +213,7 @@ fn client(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How many connections a limit of descriptors leaves room for.
+/// The number of connections that a limit of descriptors allows.
 fn room(descriptors: u64, open: u64) -> usize {
     let reserved = (descriptors / 4).max(LEAST_RESERVED_DESCRIPTORS);
     usize::try_from(descriptors.saturating_sub(open).saturating_sub(reserved)).unwrap_or(usize::MAX).max(1)

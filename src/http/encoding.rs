@@ -1,6 +1,6 @@
 //! Content negotiation: plain or gzip, by `Accept-Encoding` (RFC 9110, section 12.5.3).
 
-/// Whether gzip is acceptable and preferred no less than plain text.
+/// Whether the value of an `Accept-Encoding` header accepts gzip, and prefers it no less than plain text.
 pub fn wants_gzip(accept_encoding: &str) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for item in accept_encoding.split(',') {

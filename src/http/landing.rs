@@ -8,7 +8,7 @@ use std::fmt::Write;
 /// An organisation has thousands of accounts; the page shows the first ones and the number of the rest.
 const MOST_ACCOUNTS: usize = 50;
 
-/// The page as HTML.
+/// The page as HTML, with the first 50 accounts in the order of their IDs.
 pub fn page(status: &Status) -> String {
     let mut accounts = String::new();
     for (id, account) in status.accounts().take(MOST_ACCOUNTS) {

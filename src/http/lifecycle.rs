@@ -10,12 +10,15 @@ pub struct Reloads {
     finished: watch::Sender<(u64, ReloadOutcome)>,
 }
 
-/// How a reload ended, as far as a client may know: never with anything of the configuration but names of settings.
+/// How a reload ended, for clients: it contains nothing of the configuration but names of settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadOutcome {
-    /// Settings that changed and are read at the start only.
-    Reloaded { restart_needed: Vec<String> },
-    /// A sentence without details; those are in the log.
+    /// The configuration was reloaded.
+    Reloaded {
+        /// Names of the settings that changed and are read at the start only, sorted; empty if there are none.
+        restart_needed: Vec<String>,
+    },
+    /// The configuration was not reloaded, with a reason without details; those are in the log.
     Failed(&'static str),
 }
 

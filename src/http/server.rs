@@ -47,7 +47,7 @@ impl Listeners {
     /// Binds all addresses, `host:port` or `:port` (every interface, IPv4 and IPv6).
     ///
     /// # Errors
-    /// When one of them cannot be bound.
+    /// [`ListenError`] for the first one that cannot be bound.
     pub async fn bind(addresses: &[String]) -> Result<Self, ListenError> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
@@ -73,7 +73,8 @@ async fn bind(address: &str) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Serves until `shutdown`, then finishes answers under way, for three seconds at most.
+/// Serves until `shutdown`, then finishes responses under way, for three seconds at most. At most `max_connections`
+/// connections are open at the same time, and fewer if the limit of file descriptors requires it.
 pub async fn serve(
     listeners: Listeners,
     state: Arc<AppState>,

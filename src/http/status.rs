@@ -15,15 +15,16 @@ pub struct Status {
 pub struct AccountStatus {
     /// Configured name; empty if there is none.
     pub name: String,
-    /// End of the last successful check.
+    /// End of the last successful check; `None` before the first one.
     pub last_success: Option<Timestamp>,
     /// Failure of the latest check; `None` if it succeeded or none has ended yet.
     pub failure: Option<Failure>,
-    /// Users of the last good data.
+    /// The number of users in the last good data.
     pub users: u64,
-    /// Users whose keys are unknown.
+    /// The number of users with the status unknown.
     pub unknown_users: u64,
-    /// Violations by rule; `None` if the inventory lacks what the rule needs.
+    /// The number of violations of each enabled rule, in the order of the rules; `None` if the inventory lacks what the
+    /// rule needs.
     pub violations: Vec<(&'static str, Option<u64>)>,
 }
 
@@ -37,7 +38,7 @@ pub struct Failure {
 }
 
 impl Status {
-    /// Adds the account unless it is there, and applies `change` to it.
+    /// Adds the account unless it is there, applies `change` to it, and returns the result.
     pub fn account<T>(&mut self, account_id: &str, change: impl FnOnce(&mut AccountStatus) -> T) -> T {
         if !self.accounts.contains_key(account_id) {
             self.accounts.insert(account_id.to_owned(), AccountStatus::default());
@@ -60,7 +61,7 @@ impl Status {
         self.ready
     }
 
-    /// By account ID.
+    /// All accounts, sorted by account ID.
     pub fn accounts(&self) -> impl ExactSizeIterator<Item = (&str, &AccountStatus)> {
         self.accounts.iter().map(|(id, account)| (id.as_str(), account))
     }

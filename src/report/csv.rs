@@ -22,7 +22,7 @@ const HEADER: [&str; 10] = [
     "advice",
 ];
 
-/// The report as CSV with a header.
+/// The report as CSV with a header, users sorted by name, findings of the root user last.
 pub fn render(report: &Report<'_>) -> String {
     let mut out = ::csv::Writer::from_writer(Vec::new());
     let account = &report.state.account;

@@ -83,7 +83,7 @@ struct FindingEntry<'a> {
     last_known: bool,
 }
 
-/// The report as one JSON document.
+/// The report as one JSON document with a line feed at the end, users sorted by name.
 pub fn render(report: &Report<'_>) -> String {
     let state = report.state;
     let document = Document {

@@ -4,7 +4,8 @@ use super::Report;
 use crate::exposition::page::Segment;
 use crate::exposition::{Encoder, Options};
 
-/// Without `process_*` and build information: node_exporter exposes its own and rejects a file that repeats them.
+/// The report in the text format 0.0.4. Without `process_*` and build information: node_exporter exposes its own and
+/// rejects a file that repeats them.
 pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
     let page = Encoder::new(options.clone()).encode(report.snapshot, report.now);
     let account = report.state.account.id;

@@ -16,11 +16,12 @@ use anstyle::{AnsiColor, Style};
 pub struct Terminal {
     /// Whether statuses are coloured by escape sequences.
     pub color: bool,
-    /// Columns of the terminal; as wide as needed when not known.
+    /// The width of the terminal in columns; `None` if it is not known, and the table as wide as needed.
     pub width: Option<u16>,
 }
 
-/// The report as a table and a summary.
+/// The report as a table and a summary. The table contains the users that are not compliant, and the root user if it
+/// violates a rule; violations come first.
 pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
     let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
     let root = report.root_findings();
