@@ -16,11 +16,16 @@ const INCOMPLETE: u8 = 3;
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(INCOMPLETE, &error),
+        Err(error) => {
+            let code = fail(INCOMPLETE, &error);
+            telemetry::flush();
+            return code;
+        }
     };
     let code = runtime.block_on(run());
     // A thread that blocks on a file or a name server cannot be stopped, and its result is not needed.
     runtime.shutdown_background();
+    telemetry::flush();
     code
 }
 

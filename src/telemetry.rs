@@ -1,5 +1,9 @@
 //! Logging to standard error: text with fields, or JSON. One event is one line, and a line that cannot be written is
-//! dropped: a full disk or a closed pipe must not end the process.
+//! dropped: a full disk or a closed pipe must not end the process, and a pipe that is not read must not stop it.
+
+mod queue;
+
+pub use queue::flush;
 
 use crate::config::settings::LogSection;
 use crate::config::values::{LogFormat, LogLevel};
@@ -25,12 +29,12 @@ pub fn init(log: &LogSection) {
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colors).log_internal_errors(false);
     let _ = match log.format {
         LogFormat::Text => {
-            let layer = layer.with_writer(move || Lines { out: io::stderr(), colors });
+            let layer = layer.with_writer(move || Lines { out: StandardError, colors });
             tracing_subscriber::registry().with(filter).with(layer).try_init()
         }
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true).with_current_span(false);
-            tracing_subscriber::registry().with(filter).with(layer.with_writer(|| Lossy(io::stderr()))).try_init()
+            tracing_subscriber::registry().with(filter).with(layer.with_writer(|| StandardError)).try_init()
         }
     };
 }
@@ -38,15 +42,15 @@ pub fn init(log: &LogSection) {
 /// Writes one line about the end of a command to standard error, whether or not logging has started.
 pub fn report_error(error: &dyn std::fmt::Display) {
     let line = format!("iam-key-exporter: {}\n", printable(&error.to_string()));
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+    queue::write(line.as_bytes());
 }
 
-/// Drops what cannot be written.
-struct Lossy<W>(W);
+/// Lines wait for standard error in a queue.
+struct StandardError;
 
-impl<W: Write> Write for Lossy<W> {
+impl Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(bytes);
+        queue::write(bytes);
         Ok(bytes.len())
     }
 

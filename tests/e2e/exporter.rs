@@ -154,6 +154,11 @@ impl Cli {
         exporter
     }
 
+    /// Standard error goes to this pipe. The caller ends the process.
+    pub fn spawn_with_stderr(&mut self, stderr: std::io::PipeWriter) -> Child {
+        self.command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+    }
+
     pub fn spawn(mut self) -> Exporter {
         let mut child = self.command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));

@@ -1,8 +1,10 @@
 //! What `check` writes, and where: terminals, spreadsheets, devices, and outputs that cannot be written.
 
 use crate::common::{Account, FakeIam, Fault, Key, On, User};
-use crate::exporter::{Cli, Terminal, cli};
+use crate::exporter::{Cli, Terminal, cli, wait_for, wait_until};
+use crate::metrics::Metrics;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -99,6 +101,30 @@ fn serving_goes_on_when_the_reader_of_the_log_is_gone() {
         assert_eq!(exporter.get("/livez").status, 200, "{format}");
         assert!(!exporter.has_ended(), "{format}");
     }
+}
+
+/// A log driver that hangs, or a paused terminal: what is written to it blocks.
+#[test]
+fn a_log_that_is_not_read_stops_neither_serving_nor_the_end() {
+    let (reader, mut other) = std::io::pipe().unwrap();
+    let stderr = other.try_clone().unwrap();
+    let fill = std::thread::spawn(move || while other.write_all(&[b'x'; 4096]).is_ok() {});
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let iam = FakeIam::start(Account::example());
+    let flags = [format!("--web.listen-address={address}"), "--log.level=trace".into(), "--check.interval=50ms".into()];
+    let mut child = cli(["serve"]).aws(&iam).args(flags).spawn_with_stderr(stderr);
+    let get = |path: &str| crate::http::try_request(address, "GET", path, &[]).ok();
+    wait_until("a hundred checks", || {
+        let checks = |r: crate::http::Response| Metrics::new(r.text()).sum("iam_key_exporter_checks_total");
+        get("/metrics").map(checks).is_some_and(|checks| checks >= 100.0)
+    });
+    assert_eq!(get("/livez").map(|r| r.status), Some(200));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let status = wait_for("the exporter to end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    drop(reader);
+    fill.join().unwrap();
 }
 
 fn write_to(account: &Account, path: &Path) -> Cli {
