@@ -1,15 +1,32 @@
-//! Refuses truncated answers. The SDK's XML reader takes the end of the input for the end of every open element: a list
-//! that was cut off between two members would pass for a shorter list.
+//! Refuses truncated answers. The SDK's XML reader takes the end of the input for the end of every open element, and an
+//! element that is missing for an empty one: a list that was cut off, or left out, would pass for a shorter list.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use std::collections::HashSet;
 
-#[derive(Debug, thiserror::Error)]
-#[error("the answer is cut off: its outermost element is not closed")]
-struct Truncated;
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum Truncated {
+    #[error("the answer is cut off: its elements are not closed in their order")]
+    Elements,
+    #[error("the answer has no element {0}")]
+    List(&'static str),
+}
+
+/// The element that an answer to this operation always has, also when there is nothing in it.
+fn required_element(operation: &str) -> Option<&'static str> {
+    match operation {
+        "ListUsers" => Some("Users"),
+        "ListAccessKeys" => Some("AccessKeyMetadata"),
+        "GetAccountAuthorizationDetails" => Some("UserDetailList"),
+        "GetAccountSummary" => Some("SummaryMap"),
+        _ => None,
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct TruncationGuard;
@@ -24,44 +41,93 @@ impl Intercept for TruncationGuard {
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
         // An answer that the SDK could not parse has an error with more details.
         let parsed = context.output_or_error().is_ok();
         match response.body().bytes() {
-            Some(body) if parsed && response.status().is_success() && !is_complete(body) => Err(Truncated.into()),
+            Some(body) if parsed && response.status().is_success() => {
+                let required = cfg.load::<Metadata>().and_then(|m| required_element(m.name()));
+                Ok(check(body, required)?)
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// Whether a document ends with the end of its outermost element.
-fn is_complete(body: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(body) else { return false };
-    let mut rest = text.trim_start();
-    while let Some(prolog) = rest.strip_prefix("<?").or_else(|| rest.strip_prefix("<!")) {
-        let Some((_, after)) = prolog.split_once('>') else { return false };
-        rest = after.trim_start();
+fn check(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
+    let elements = std::str::from_utf8(body).ok().and_then(elements).ok_or(Truncated::Elements)?;
+    match required {
+        Some(name) if !elements.contains(name) => Err(Truncated::List(name)),
+        _ => Ok(()),
     }
-    let Some(root) = rest.strip_prefix('<').and_then(|r| r.split([' ', '\t', '\r', '\n', '>', '/']).next()) else {
-        return false;
-    };
-    text.trim_end().strip_suffix('>').is_some_and(|t| t.trim_end().ends_with(&format!("</{root}")))
+}
+
+/// The names of all elements of a document; `None` unless it is one element, and each in it is closed before those
+/// around it.
+fn elements(mut rest: &str) -> Option<HashSet<&str>> {
+    let mut names = HashSet::new();
+    let (mut open, mut roots): (Vec<&str>, usize) = (Vec::new(), 0);
+    while let Some((text, markup)) = rest.split_once('<') {
+        if open.is_empty() && !text.trim().is_empty() {
+            return None;
+        }
+        let end = match markup.as_bytes() {
+            [b'!', b'-', b'-', ..] => "-->",
+            [b'!', b'[', ..] => "]]>",
+            [b'?', ..] => "?>",
+            _ => ">",
+        };
+        let (tag, after) = markup.split_once(end)?;
+        rest = after;
+        if tag.starts_with(['!', '?']) {
+            continue;
+        }
+        if let Some(name) = tag.strip_prefix('/') {
+            open.pop().filter(|opened| *opened == name.trim_end())?;
+            continue;
+        }
+        roots = roots.saturating_add(usize::from(open.is_empty()));
+        let name = tag.split([' ', '\t', '\r', '\n', '/']).next().unwrap_or_default();
+        names.insert(name);
+        if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    (open.is_empty() && roots == 1 && rest.trim().is_empty()).then_some(names)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_complete;
+    use super::*;
+
+    fn is_complete(body: &[u8]) -> bool {
+        check(body, None).is_ok()
+    }
 
     #[test]
     fn only_a_closed_document_is_complete() {
-        let whole = "<?xml version=\"1.0\"?>\n<A xmlns=\"x\"><B><C/></B></A>";
+        let whole = "<?xml version=\"1.0\"?>\n<A xmlns=\"x\"><!-- <D> --><B><C/>&lt;<![CDATA[<D>]]></B></A>";
         assert!(is_complete(whole.as_bytes()));
         assert!(is_complete(b"<A></A >\n"));
         for end in 0..whole.len() {
             assert!(!is_complete(&whole.as_bytes()[..end]), "{}", &whole[..end]);
         }
-        assert!(!is_complete(b"<A></AB>"));
+        for cut in ["<A></AB>", "<A><B></A>", "<A><B></A></B>", "<A></A><A>", "<A></A><A></A>", "<A></A>x", "x<A></A>"]
+        {
+            assert!(!is_complete(cut.as_bytes()), "{cut}");
+        }
+        assert!(!is_complete(b"<A>\xff</A>"));
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_is_not_an_empty_one() {
+        let missing = Err(Truncated::List("Users"));
+        for (body, expected) in
+            [("<A><Users/></A>", Ok(())), ("<A><Users></Users></A>", Ok(())), ("<A><UsersX/></A>", missing)]
+        {
+            assert_eq!(check(body.as_bytes(), Some("Users")), expected, "{body}");
+        }
     }
 }

@@ -387,3 +387,61 @@ fn a_denial_that_concerns_some_users_leaves_the_account_up() {
     let alerts = include_str!("../../alerts/rules/alerts.yaml");
     assert!(alerts.contains("alert: IamKeyExporterUsersUnknown"), "an alert says so");
 }
+
+#[test]
+fn an_answer_without_the_list_is_not_an_empty_list() {
+    let without = |operation: &str| Fault::instead("text/xml", answers::answer(operation, ""));
+    for (operation, users) in [("ListUsers", 2), ("ListAccessKeys", 7)] {
+        let iam = FakeIam::start(Account::new(in_violation(users)));
+        let exporter = serve(&iam, ["--collector=live"]);
+        let before = exporter.wait_for_success();
+        iam.fail(On::operation(operation), without(operation));
+        fails_and_keeps_the_data(&exporter, &before, INCOMPLETE, operation);
+        let ran = check(&iam, ["--collector=live"]).expect(3);
+        assert_eq!(ran.stdout(), "", "{operation}");
+        assert!(ran.stderr().contains("the answer has no element"), "{}", ran.stderr());
+    }
+    // A recheck that is no answer ends no violation of the report.
+    let iam = FakeIam::start(Account::new(in_violation(2)));
+    iam.fail(On::operation("ListAccessKeys"), without("ListAccessKeys"));
+    check(&iam, ["--collector=report"]).expect(1);
+}
+
+#[test]
+fn an_answer_that_was_cut_out_in_the_middle_is_no_answer() {
+    let account = Account::new(in_violation(2));
+    let list = answers::page("Users", &answers::user(&account, &account.users[0]), None);
+    let whole = answers::answer("ListUsers", &list);
+    let (from, to) = (whole.find("</Users>").unwrap(), whole.find("</ListUsersResponse>").unwrap());
+    let iam = FakeIam::start(account);
+    iam.fail(On::operation("ListUsers"), Fault::instead("text/xml", [&whole[..from], &whole[to..]].concat()));
+    let ran = check(&iam, ["--collector=live"]).expect(3);
+    assert!(ran.stderr().contains("the answer is cut off"), "{}", ran.stderr());
+}
+
+#[test]
+fn keys_of_another_user_are_no_answer() {
+    let account =
+        Account::new([User::new("alice", [Key::active(1)]), User::new("bob", [Key::active(9), Key::active(8)])]);
+    let alice = &account.users[0];
+    let list = answers::page("AccessKeyMetadata", &answers::access_key(alice, &alice.keys[0]), None);
+    let iam = FakeIam::start(account);
+    iam.fail(On::keys_of("bob"), Fault::instead("text/xml", answers::answer("ListAccessKeys", &list)));
+    let json = check(&iam, ["--collector=live", "--output=json"]).expect(3).json();
+    assert_eq!(json["users"][1]["status"], "unknown");
+}
+
+#[test]
+fn a_summary_without_roots_keys_makes_the_check_incomplete() {
+    let iam = FakeIam::start(Account::of_size(1));
+    let summary = "<SummaryMap><entry><key>Users</key><value>1</value></entry></SummaryMap>";
+    iam.fail(
+        On::operation("GetAccountSummary"),
+        Fault::instead("text/xml", answers::answer("GetAccountSummary", summary)),
+    );
+    for collector in ["live", "auto"] {
+        let ran = check(&iam, [format!("--collector={collector}")]).expect(3);
+        assert!(ran.stderr().contains("keys of the root user could not be read"), "{collector}: {}", ran.stderr());
+        assert!(ran.stderr().contains("GetAccountSummary"), "{collector}: {}", ran.stderr());
+    }
+}

@@ -50,7 +50,8 @@ pub(super) struct AccountSummary {
 
 impl AccountSummary {
     pub(super) fn root_keys(self) -> RootKeys {
-        self.root_active_keys.map_or(RootKeys::NotIncluded, RootKeys::Active)
+        // AWS was asked, and has not answered: the account is not one without keys.
+        self.root_active_keys.map_or(RootKeys::Failed("unexpected_response"), RootKeys::Active)
     }
 }
 
@@ -251,6 +252,12 @@ impl SharedTags {
 }
 
 fn key(user: &UserName, metadata: &AccessKeyMetadata) -> Result<AccessKey, SourceError> {
+    if let Some(other) = metadata.user_name().filter(|name| !user.is_same_user(name)) {
+        return Err(SourceError::UnexpectedResponse {
+            operation: "ListAccessKeys",
+            message: format!("it has a key of user {other:?} instead of user {user:?}"),
+        });
+    }
     let status = match metadata.status() {
         Some(StatusType::Active) => KeyStatus::Active,
         Some(StatusType::Inactive | StatusType::Expired) => KeyStatus::Inactive,
