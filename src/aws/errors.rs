@@ -1,12 +1,14 @@
 //! From the SDK's errors to ours, by wire code. Everything that AWS or a credential process wrote is redacted here.
 
 use super::redact::redact;
+use super::transport::LARGEST_ANSWER;
 use crate::source::SourceError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iam::operation::RequestId;
 use aws_smithy_runtime_api::client::result::{ResponseError, SdkError, ServiceError};
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http_body_util::LengthLimitError;
 use std::error::Error;
 
 /// What an error code means for a check.
@@ -82,11 +84,15 @@ where
     match error {
         SdkError::TimeoutError(_) => SourceError::Timeout(format!("{operation} timed out")),
         SdkError::ServiceError(service) => by_service(operation, service, request_id(error, service)),
+        SdkError::ResponseError(_) if caused_by::<LengthLimitError>(error) => SourceError::UnexpectedResponse {
+            operation,
+            message: format!("it is larger than {} MiB, the maximum", LARGEST_ANSWER >> 20),
+        },
         SdkError::ResponseError(response) if is_incomplete(response) => {
             SourceError::Connection { operation, message: causes(error) }
         }
         SdkError::ResponseError(_) => SourceError::UnexpectedResponse { operation, message: causes(error) },
-        _ if caused_by_credentials(error) => SourceError::Credentials(causes(error)),
+        _ if caused_by::<CredentialsError>(error) => SourceError::Credentials(causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             SourceError::Timeout(format!("{operation} timed out"))
         }
@@ -157,10 +163,10 @@ fn by_code(
     }
 }
 
-fn caused_by_credentials(error: &(dyn Error + 'static)) -> bool {
+fn caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(e) = cause {
-        if e.downcast_ref::<CredentialsError>().is_some() {
+        if e.is::<E>() {
             return true;
         }
         cause = e.source();

@@ -13,9 +13,15 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, RuntimeComponentsBuilder};
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
+use http_body_util::Limited;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+/// The largest answers are a page of GetAccountAuthorizationDetails and a credential report, with some megabytes each. The
+/// SDK keeps an answer in memory: what never ends must not fill it.
+pub(super) const LARGEST_ANSWER: usize = 32 << 20;
 
 /// What the SDK would use by itself, stated here so that an update of the SDK does not change it: hyper and rustls with
 /// AWS-LC, the system's root certificates, and the proxies of the environment.
@@ -79,10 +85,12 @@ impl HttpConnector for ServiceConnector {
                 limiter.acquire().await;
             }
             let sent_at = SystemTime::now();
-            let response = inner.call(request).await?;
+            let mut response = inner.call(request).await?;
             if let Some(date) = response.headers().get("date") {
                 clock.observe(date, sent_at, SystemTime::now());
             }
+            let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+            *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER));
             Ok(response)
         })
     }

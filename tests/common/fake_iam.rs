@@ -43,6 +43,8 @@ pub enum Fault {
     CutAfter(&'static str),
     /// The correct response is announced, but the connection ends after half of it.
     HalfSent,
+    /// Status 200 with a body that has no end.
+    Endless,
     /// No answer, ever.
     Hang,
     /// The connection is closed without an answer.
@@ -315,6 +317,7 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
             Ok(whole(200, "text/xml", xml[..cut].to_owned()))
         }
         Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default())),
+        Some(Fault::Endless) => Ok(endless()),
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
     }
@@ -332,6 +335,12 @@ fn whole(status: u16, content_type: &str, body: String) -> Response<Body> {
     let response = Response::builder().status(status).header("content-type", content_type);
     // The SDK waits for seconds between attempts; AWS can request a shorter delay, as the fake does.
     response.header("x-amz-retry-after", "1").body(body).unwrap()
+}
+
+fn endless() -> Response<Body> {
+    let chunk = Bytes::from("<member><UserName>x</UserName></member>".repeat(20_000));
+    let frames = futures_util::stream::repeat_with(move || Ok(Frame::data(chunk.clone())));
+    Response::builder().header("content-type", "text/xml").body(BodyExt::boxed(StreamBody::new(frames))).unwrap()
 }
 
 fn half(xml: &str) -> Response<Body> {

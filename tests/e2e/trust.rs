@@ -445,3 +445,12 @@ fn a_summary_without_roots_keys_makes_the_check_incomplete() {
         assert!(ran.stderr().contains("GetAccountSummary"), "{collector}: {}", ran.stderr());
     }
 }
+
+#[test]
+fn an_answer_without_end_is_given_up() {
+    let iam = FakeIam::start(Account::example());
+    iam.fail(On::operation("ListUsers"), Fault::Endless);
+    let ran = check(&iam, ["--collector=live"]).expect(3);
+    assert!(ran.stderr().contains("larger than 32 MiB"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("(unexpected_response)"), "{}", ran.stderr());
+}
