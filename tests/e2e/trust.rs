@@ -341,6 +341,12 @@ fn rechecks_that_hang_leave_the_report() {
     assert_eq!(metrics.value(VIOLATIONS), Some(2.0));
     assert_eq!(metrics.value(&active_keys("bob")), Some(2.0));
     assert_eq!(metrics.failures("timeout"), 0.0);
+
+    iam.heal();
+    iam.fail(On::operation("ListAccessKeys"), Fault::NO_SUCH_ENTITY);
+    iam.fail(On::operation("ListUsers"), Fault::Hang);
+    let json = check(&iam, ["--collector=report", "--check.timeout=3s", "--output=json"]).expect(1).json();
+    assert_eq!(json["summary"]["violations"]["multiple_active_keys"], 2, "unconfirmed deletions: {json}");
 }
 
 /// `up` is 0 when keys could not be read for a reason that concerns the whole account, be it at a single user: the

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// The pause before the state is requested a second time; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -140,10 +140,12 @@ impl ReportCollector {
         if gone.is_empty() {
             return Ok(observations);
         }
-        match self.reader.confirm_gone(account, &gone, rechecked).await {
+        let confirmed = timeout_at(until, self.reader.confirm_gone(account, &gone, rechecked)).await;
+        let too_late = |_| Err(SourceError::Timeout("ListUsers was not answered in the time of the check".into()));
+        match confirmed.unwrap_or_else(too_late) {
             Ok(()) => {}
             // The collector has no need of ListUsers otherwise. Without it the users stay until the next report.
-            Err(error @ SourceError::AccessDenied { .. }) => {
+            Err(error @ (SourceError::AccessDenied { .. } | SourceError::Timeout(_))) => {
                 tracing::debug!(%error, users = gone.len(), "deleted users are not confirmed");
                 observations.retain(|o| !matches!(o, Observation::UserGone { .. }));
             }
