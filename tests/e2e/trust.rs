@@ -394,6 +394,24 @@ fn a_denial_that_concerns_some_users_leaves_the_account_up() {
     assert!(alerts.contains("alert: IamKeyExporterUsersUnknown"), "an alert says so");
 }
 
+/// Failures that follow must not count for the first account, or the second one would stay up.
+#[test]
+fn credentials_that_switch_before_the_first_success_take_the_accounts_place() {
+    let iam = FakeIam::start(Account::example());
+    iam.fail(On::operation("ListUsers"), Fault::ACCESS_DENIED);
+    let exporter = serve(&iam, ["--collector=live"]);
+    wait_for("a failed check", || Some(exporter.metrics()).filter(|m| m.failures("access_denied") >= 1.0));
+    iam.change(|account| account.id = OTHER_ACCOUNT.into());
+    iam.heal();
+    let up = UP.replace("123456789012", OTHER_ACCOUNT);
+    exporter.wait_for_sample(&up, 1.0);
+    iam.fail(On::operation("ListUsers"), Fault::ACCESS_DENIED);
+    let metrics = exporter.wait_for_sample(&up, 0.0);
+    assert!(!metrics.text().contains("123456789012"), "{}", metrics.text());
+    assert!(!exporter.get("/").text().contains("123456789012"));
+    assert_eq!(exporter.logged("account forgotten"), 1);
+}
+
 #[test]
 fn an_answer_without_the_list_is_not_an_empty_list() {
     let without = |operation: &str| Fault::instead("text/xml", answers::answer(operation, ""));
