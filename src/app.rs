@@ -83,6 +83,8 @@ async fn run_checks(
     let exposition = options::exposition(&config.settings);
     let publisher = Publisher::new(exposition, policy.borrow().clone(), Arc::clone(&metrics), state);
     let worker = Worker {
+        account: None,
+        state: None,
         source: source(&config, metrics),
         timing: Timing { interval: config.interval(), timeout: config.settings.check.timeout.0 },
         policy,

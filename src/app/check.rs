@@ -69,7 +69,14 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     // A check of one user does not cover root.
     policy.without_root = output.user.is_some();
     let policy = Arc::new(policy);
-    let check = Check { source: &*source, previous: None, policy: &policy, now: Timestamp::now, identified: &|_| () };
+    let check = Check {
+        source: &*source,
+        expected: None,
+        previous: None,
+        policy: &policy,
+        now: Timestamp::now,
+        identified: &|_| (),
+    };
     let result = check_account(check, &request, timeout).await;
     bar.clear();
     let state = match result {

@@ -1,6 +1,6 @@
 //! One check of one account: confirm the identity, collect, apply, evaluate, recheck, confirm the identity again.
 
-use crate::model::{Account, Observation, Timestamp};
+use crate::model::{Account, AccountId, Observation, Timestamp};
 use crate::policy::Policy;
 use crate::policy::settings::format_duration;
 use crate::source::{Request, Source, SourceError};
@@ -16,6 +16,8 @@ const RECHECKS_IN_TURN: usize = 100;
 pub struct Check<'a> {
     /// Where observations come from.
     pub source: &'a dyn Source,
+    /// The account that the source has to be of; `None` for that of the credentials or the file.
+    pub expected: Option<AccountId>,
     /// The state after the last successful check.
     pub previous: Option<&'a AccountState>,
     /// The policy in force.
@@ -42,10 +44,11 @@ pub async fn check_account(check: Check<'_>, request: &Request, limit: Duration)
 }
 
 async fn run(check: Check<'_>, request: &Request) -> Result<AccountState, SourceError> {
-    let Check { source, previous, policy, now, identified } = check;
+    let Check { source, expected, previous, policy, now, identified } = check;
     let account = source.account(request).await?;
-    if let Some(previous) = previous.filter(|p| p.account.id != account.id) {
-        return Err(SourceError::AccountMismatch { expected: previous.account.id, found: account.id });
+    let expected = expected.or_else(|| previous.map(|p| p.account.id));
+    if let Some(expected) = expected.filter(|id| *id != account.id) {
+        return Err(SourceError::AccountMismatch { expected, found: account.id });
     }
     identified(&account);
 

@@ -28,6 +28,10 @@ pub trait Events: Send + Sync {
 
 /// Checks one account, and evaluates it again as time passes or the policy changes.
 pub struct Worker {
+    /// The account to check; `None` for that of the credentials or the file.
+    pub account: Option<AccountId>,
+    /// The state that an earlier worker of this account left; `None` if there is none.
+    pub state: Option<Arc<AccountState>>,
     /// Where observations come from.
     pub source: Arc<dyn Source>,
     /// The configured times of checks.
@@ -47,9 +51,11 @@ impl Worker {
     /// Runs until dropped, which cancels a running check.
     pub async fn run(mut self) {
         let mut plan = Plan::new(Instant::now());
-        let mut state: Option<Arc<AccountState>> = None;
-        let mut account: Option<AccountId> = None;
+        let mut state = self.state.take();
+        let mut account = self.account.or_else(|| state.as_ref().map(|s| s.account.id));
         let mut check: Option<BoxFuture<'static, Ended>> = None;
+        // The policy can be another one than that of the earlier worker.
+        self.evaluate(&mut state, &mut plan);
         loop {
             let wake_up = match plan.next(Instant::now()) {
                 Action::Check => {
@@ -89,7 +95,7 @@ impl Worker {
         let source = Arc::clone(&self.source);
         let policy = Arc::clone(&self.policy.borrow());
         let events = Arc::clone(&self.events);
-        let (limit, now) = (self.timing.timeout, self.now);
+        let (expected, limit, now) = (self.account, self.timing.timeout, self.now);
         Box::pin(async move {
             let started = Instant::now();
             let deadline = saturating_add(started, limit);
@@ -104,6 +110,7 @@ impl Worker {
             };
             let check = Check {
                 source: &*source,
+                expected,
                 previous: previous.as_deref(),
                 policy: &policy,
                 now,

@@ -181,7 +181,7 @@ async fn run_with(source: Arc<Script>, policy: watch::Receiver<Arc<Policy>>, dur
     wall_clock();
     let recorder = Arc::new(Recorder::default());
     let events = Arc::clone(&recorder);
-    let worker = Worker { source, timing: TIMING, policy, events, now: wall_clock };
+    let worker = Worker { account: None, state: None, source, timing: TIMING, policy, events, now: wall_clock };
     let _ = tokio::time::timeout(duration, worker.run()).await;
     recorder
 }
@@ -240,6 +240,47 @@ async fn another_account_is_refused_before_and_after_a_check() {
         assert!(recorder.events().contains(&"account_mismatch".to_owned()), "call {other}");
         assert_eq!(recorder.state().account.id.as_str(), "123456789012", "call {other}");
     }
+}
+
+/// A role belongs to one account, which is known before its first check.
+#[tokio::test(start_paused = true)]
+async fn a_worker_of_a_certain_account_refuses_every_other_one() {
+    let (_sender, policy) = watch::channel(Arc::new(Policy::default()));
+    let recorder = Arc::new(Recorder::default());
+    let accounts = VecDeque::from(["999999999999", "123456789012", "123456789012"].map(account));
+    let worker = Worker {
+        account: Some(account("123456789012").id),
+        state: None,
+        source: Arc::new(Script { accounts: Mutex::new(accounts), ..Script::new(vec![compliant()]) }),
+        timing: TIMING,
+        policy,
+        events: Arc::clone(&recorder) as Arc<dyn Events>,
+        now: wall_clock,
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), worker.run()).await;
+    assert_eq!(recorder.events(), ["account_mismatch", "account 123456789012", "ok"]);
+    assert_eq!(*recorder.failed_accounts.lock().unwrap(), [account("123456789012").id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_of_an_earlier_worker_is_evaluated_and_stays_when_checks_fail() {
+    let earlier = run(Arc::new(Script::new(vec![two_keys()])), Duration::from_secs(1)).await.state();
+    let mut lax = Policy::default();
+    lax.rules.multiple_active_keys.enabled = false;
+    let (_sender, policy) = watch::channel(Arc::new(lax));
+    let recorder = Arc::new(Recorder::default());
+    let worker = Worker {
+        account: None,
+        state: Some(earlier),
+        source: Arc::new(Script::new(vec![failing()])),
+        timing: TIMING,
+        policy,
+        events: Arc::clone(&recorder) as Arc<dyn Events>,
+        now: wall_clock,
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), worker.run()).await;
+    assert_eq!(recorder.statuses(), [Status::Compliant]);
+    assert_eq!(recorder.events().last().unwrap(), "throttled");
 }
 
 /// Credentials can be corrected before the first check succeeds: nothing of the other account is kept.
