@@ -6,6 +6,7 @@ pub mod account;
 pub mod arn;
 pub mod key;
 pub mod observation;
+pub mod role;
 pub mod user;
 
 mod compact;
@@ -16,4 +17,5 @@ pub use compact::CompactTimestamp;
 pub use jiff::Timestamp;
 pub use key::{AccessKey, AccessKeyId, KeyStatus, LastUsed, count_active};
 pub use observation::{Collector, DuplicateUser, KeysResult, ListedUser, Listing, Observation, RootKeys};
+pub use role::{Access, ExternalId, InvalidRole, Role, RoleArn, RoleName, SessionName};
 pub use user::{COLUMNS_INCOMPLETE, Keys, Tag, User, UserName};

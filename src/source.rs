@@ -6,8 +6,10 @@ pub mod demo;
 pub mod error;
 pub mod file;
 pub mod inventory_file;
+pub mod organization;
 
 pub use error::{REASONS, SourceError};
+pub use organization::{Member, MemberLister, MemberState, Members, Wanted};
 
 use crate::model::{Account, Observation, UserName};
 use futures_util::future::BoxFuture;
