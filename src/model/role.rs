@@ -114,7 +114,7 @@ impl fmt::Debug for RoleArn {
 
 /// An external ID, which a role's trust policy can require. It is not a secret to AWS, but to other customers of a role's
 /// user: it is never displayed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ExternalId(Box<str>);
 
 impl ExternalId {
@@ -152,7 +152,7 @@ impl fmt::Debug for ExternalId {
 }
 
 /// The name of a session of a role, which CloudTrail records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionName(CompactString);
 
 impl SessionName {
@@ -187,7 +187,7 @@ impl fmt::Display for SessionName {
 }
 
 /// A role to assume.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Role {
     /// The role.
     pub arn: RoleArn,
@@ -195,12 +195,14 @@ pub struct Role {
     pub external_id: Option<ExternalId>,
     /// The name of the sessions.
     pub session_name: SessionName,
+    /// The role whose session assumes this one; `None` for the credentials of the process.
+    pub base: Option<Box<Role>>,
 }
 
 impl Role {
     /// A role that is assumed without an external ID, in sessions of the default name.
     pub fn new(arn: RoleArn) -> Self {
-        Role { arn, external_id: None, session_name: SessionName::default() }
+        Role { arn, external_id: None, session_name: SessionName::default(), base: None }
     }
 }
 
