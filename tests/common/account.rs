@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 pub struct Account {
     pub id: String,
     pub partition: String,
+    /// The account alias.
+    pub alias: Option<String>,
     /// Active keys of root.
     pub root_keys: u32,
     pub users: Vec<User>,
@@ -84,7 +86,7 @@ impl Account {
     pub fn new(users: impl IntoIterator<Item = User>) -> Account {
         let mut users: Vec<User> = users.into_iter().collect();
         users.sort_by_key(|u| u.name.to_lowercase());
-        Account { id: "123456789012".into(), partition: "aws".into(), root_keys: 0, users }
+        Account { id: "123456789012".into(), partition: "aws".into(), alias: None, root_keys: 0, users }
     }
 
     /// Users that are easy to handle incorrectly: `bob` and `bobby`, a comma, inactive keys, paths.

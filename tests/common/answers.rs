@@ -11,7 +11,7 @@ const METADATA: &str =
     "<ResponseMetadata><RequestId>00000000-0000-4000-8000-000000000000</RequestId></ResponseMetadata>";
 
 pub fn answer(operation: &str, result: &str) -> String {
-    let namespace = if operation == "GetCallerIdentity" { STS } else { IAM };
+    let namespace = if matches!(operation, "GetCallerIdentity" | "AssumeRole") { STS } else { IAM };
     format!(
         "<{operation}Response xmlns=\"{namespace}\">\n<{operation}Result>\n{result}</{operation}Result>\n{METADATA}\n\
          </{operation}Response>\n"
@@ -25,12 +25,23 @@ pub fn error(code: &str, message: &str) -> String {
     )
 }
 
+/// An error of the JSON protocol.
+pub fn json_error(code: &str, message: &str) -> String {
+    format!(r#"{{"__type":"{code}","message":"{message}"}}"#)
+}
+
 pub fn caller_identity(account: &Account) -> String {
     let (partition, id) = (&account.partition, &account.id);
     format!(
         "<Arn>arn:{partition}:sts::{id}:assumed-role/exporter/i-1</Arn><UserId>AROA1:i-1</UserId>\
          <Account>{id}</Account>\n"
     )
+}
+
+/// ListAccountAliases: a list with at most one member.
+pub fn aliases(account: &Account) -> String {
+    let members: String = account.alias.iter().map(|alias| format!("<member>{alias}</member>")).collect();
+    page("AccountAliases", &members, None)
 }
 
 pub fn account_summary(account: &Account) -> String {

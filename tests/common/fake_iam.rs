@@ -1,9 +1,11 @@
-//! An AWS with one account: IAM and STS on a port of 127.0.0.1, by the query protocol (a form in, XML out).
+//! An AWS with one account: IAM and STS on a port of 127.0.0.1, by the query protocol (a form in, XML out). With an
+//! [`Organization`] it has many, and answers AssumeRole and the Organizations API, too.
 //!
 //! It answers from an [`Account`] that a test can change at any time, injects faults ([`Fault`]), and records every
 //! call, so that a test can assert the number of calls.
 
 use super::account::{Account, now};
+use super::fake_org::{Organization, Session};
 use super::{answers, form};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -28,6 +30,10 @@ pub struct Call {
     pub parameters: BTreeMap<String, String>,
     /// The region that the request was signed for.
     pub region: String,
+    /// The account whose credentials signed the request.
+    pub account: String,
+    /// Whether it came by the JSON protocol, as requests to Organizations do.
+    pub json: bool,
 }
 
 /// The fault of a call.
@@ -93,23 +99,40 @@ impl Fault {
 pub struct On {
     operation: Option<&'static str>,
     user_name: Option<&'static str>,
+    account: Option<String>,
+    assumed: Option<String>,
 }
 
 impl On {
-    pub const EVERYTHING: On = On { operation: None, user_name: None };
+    pub const EVERYTHING: On = On { operation: None, user_name: None, account: None, assumed: None };
 
     pub fn operation(operation: &'static str) -> On {
-        On { operation: Some(operation), user_name: None }
+        On { operation: Some(operation), ..On::EVERYTHING }
+    }
+
+    /// AssumeRole of a role in this account.
+    pub fn assuming(account: &str) -> On {
+        On { assumed: Some(account.to_owned()), ..On::operation("AssumeRole") }
+    }
+
+    /// With the credentials of this account only.
+    #[must_use]
+    pub fn in_account(self, account: &str) -> On {
+        On { account: Some(account.to_owned()), ..self }
     }
 
     /// ListAccessKeys of one user.
     pub fn keys_of(user_name: &'static str) -> On {
-        On { operation: Some("ListAccessKeys"), user_name: Some(user_name) }
+        On { user_name: Some(user_name), ..On::operation("ListAccessKeys") }
     }
 
     fn meets(&self, call: &Call) -> bool {
         self.operation.is_none_or(|o| o == call.operation)
             && self.user_name.is_none_or(|u| call.parameters.get("UserName").is_some_and(|n| n == u))
+            && self.account.as_ref().is_none_or(|a| *a == call.account)
+            && self.assumed.as_ref().is_none_or(|a| {
+                call.parameters.get("RoleArn").is_some_and(|arn| arn.split(':').nth(4) == Some(a.as_str()))
+            })
     }
 }
 
@@ -160,7 +183,10 @@ struct State {
     /// In order of precedence; `None` means without limit.
     faults: Vec<(On, Fault, Option<usize>)>,
     calls: Vec<Call>,
-    generate_calls: usize,
+    /// By account.
+    generate_calls: BTreeMap<String, usize>,
+    organization: Option<Organization>,
+    sessions: Vec<Session>,
 }
 
 pub struct FakeIam {
@@ -178,7 +204,9 @@ impl FakeIam {
             clock_ahead: SignedDuration::ZERO,
             faults: Vec::new(),
             calls: Vec::new(),
-            generate_calls: 0,
+            generate_calls: BTreeMap::new(),
+            organization: None,
+            sessions: Vec::new(),
         }));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -209,6 +237,33 @@ impl FakeIam {
     pub fn pages(self, pages: Pages) -> Self {
         self.state().pages = pages;
         self
+    }
+
+    /// Other accounts, and the Organizations API.
+    #[must_use]
+    pub fn organization(self, organization: Organization) -> Self {
+        self.state().organization = Some(organization);
+        self
+    }
+
+    pub fn change_organization(&self, change: impl FnOnce(&mut Organization)) {
+        change(self.state().organization.as_mut().expect("there is an organisation"));
+    }
+
+    /// Changes an account other than the own one.
+    pub fn change_member(&self, id: &str, change: impl FnOnce(&mut Account)) {
+        self.change_organization(|organization| change(&mut organization.member(id).account));
+    }
+
+    /// The number of calls with the credentials of this account.
+    pub fn calls_in(&self, account: &str) -> usize {
+        self.state().calls.iter().filter(|c| c.account == account).count()
+    }
+
+    /// The number of AssumeRole calls for a role in this account, whatever was answered.
+    pub fn assumed(&self, account: &str) -> usize {
+        let on = On::assuming(account);
+        self.state().calls.iter().filter(|c| on.meets(c)).count()
     }
 
     /// The `Date` header of answers says so; dates of keys and reports stay as they are.
@@ -293,28 +348,45 @@ async fn respond(request: Request<Incoming>, state: &Mutex<State>) -> io::Result
 }
 
 async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Result<Response<Body>> {
-    let region = signed_region(&request).unwrap_or_default();
+    let region = signed(&request, 2).unwrap_or_default();
+    let key_id = signed(&request, 0).unwrap_or_default();
+    let target = request.headers().get("x-amz-target").and_then(|t| t.to_str().ok()).map(str::to_owned);
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-    let parameters = form::parse(&String::from_utf8_lossy(&body));
-    let operation = parameters.get("Action").cloned().unwrap_or_default();
-    let call = Call { operation, parameters, region };
-    let (fault, right) = {
+    let (operation, parameters) = match &target {
+        Some(target) => (target.rsplit('.').next().unwrap_or_default().to_owned(), json_parameters(&body)),
+        None => {
+            let parameters = form::parse(&String::from_utf8_lossy(&body));
+            (parameters.get("Action").cloned().unwrap_or_default(), parameters)
+        }
+    };
+    let (call, fault, right) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = state.sessions.iter().rfind(|s| s.key_id == key_id).cloned();
+        let account = session.as_ref().map_or(&state.account.id, |s| &s.account).clone();
+        let call = Call { operation, parameters, region, account, json: target.is_some() };
         state.calls.push(call.clone());
-        (state.next_fault(&call), state.answer(&call))
+        let over = session.is_some_and(|s| s.until <= now()).then_some(Fault::EXPIRED_TOKEN);
+        let fault = over.or_else(|| state.next_fault(&call));
+        let right = state.answer(&call);
+        (call, fault, right)
+    };
+    let content_type = if call.json { "application/x-amz-json-1.1" } else { "text/xml" };
+    let error = |status, code: &str, message: &str| {
+        let body = if call.json { answers::json_error(code, message) } else { answers::error(code, message) };
+        whole(status, content_type, body)
     };
     match fault {
         None | Some(Fault::Right) => match right {
-            Ok(xml) => Ok(whole(200, "text/xml", xml)),
-            Err(Fault::Error { status, code, message }) => Ok(whole(status, "text/xml", answers::error(code, message))),
+            Ok(body) => Ok(whole(200, content_type, body)),
+            Err(Fault::Error { status, code, message }) => Ok(error(status, code, message)),
             Err(other) => unreachable!("answers fail by error documents only, not by {other:?}"),
         },
-        Some(Fault::Error { status, code, message }) => Ok(whole(status, "text/xml", answers::error(code, message))),
+        Some(Fault::Error { status, code, message }) => Ok(error(status, code, message)),
         Some(Fault::Instead { status, content_type, body }) => Ok(whole(status, content_type, body)),
         Some(Fault::CutAfter(end)) => {
             let xml = right.unwrap_or_default();
             let cut = xml.find(end).map_or(0, |at| at + end.len());
-            Ok(whole(200, "text/xml", xml[..cut].to_owned()))
+            Ok(whole(200, content_type, xml[..cut].to_owned()))
         }
         Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default())),
         Some(Fault::Endless) => Ok(endless()),
@@ -323,11 +395,18 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
     }
 }
 
-/// The third part of the credential's scope: `Credential=AKIA.../20260101/us-east-1/iam/aws4_request`.
-fn signed_region(request: &Request<Incoming>) -> Option<String> {
+/// A part of the credential's scope: `Credential=AKIA.../20260101/us-east-1/iam/aws4_request`.
+fn signed(request: &Request<Incoming>, part: usize) -> Option<String> {
     let authorization = request.headers().get("authorization")?.to_str().ok()?;
     let (_, credential) = authorization.split_once("Credential=")?;
-    credential.split('/').nth(2).map(str::to_owned)
+    credential.split('/').nth(part).map(str::to_owned)
+}
+
+/// The members of a JSON object, as text.
+fn json_parameters(body: &[u8]) -> BTreeMap<String, String> {
+    let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let object: serde_json::Map<_, _> = serde_json::from_slice(body).unwrap_or_default();
+    object.into_iter().map(|(name, value)| (name, text(value))).collect()
 }
 
 fn whole(status: u16, content_type: &str, body: String) -> Response<Body> {
@@ -371,9 +450,29 @@ impl State {
     }
 
     fn answer(&mut self, call: &Call) -> Result<String, Fault> {
-        let account = &self.account;
         let operation = call.operation.as_str();
+        if call.json {
+            let organization = self.organization.as_ref().ok_or(Fault::Error {
+                status: 400,
+                code: "AWSOrganizationsNotInUseException",
+                message: "Your account is not a member of an organization.",
+            })?;
+            return organization.answer(&self.account, call).map(|json| json.to_string());
+        }
+        if operation == "AssumeRole" {
+            let organization = self.organization.as_ref().ok_or(Fault::ACCESS_DENIED)?;
+            let (answer, session) = organization.assume(&self.account, call, self.sessions.len())?;
+            self.sessions.push(session);
+            return Ok(answers::answer(operation, &answer));
+        }
+        let member = self.organization.as_ref().and_then(|o| o.members.iter().find(|m| m.account.id == call.account));
+        let account = member.map_or(&self.account, |member| &member.account);
+        if operation == "GenerateCredentialReport" {
+            *self.generate_calls.entry(account.id.clone()).or_default() += 1;
+        }
+        let generate_calls = self.generate_calls.get(&account.id).copied().unwrap_or_default();
         let result = match operation {
+            "ListAccountAliases" => answers::aliases(account),
             "GetCallerIdentity" => answers::caller_identity(account),
             "GetAccountSummary" => answers::account_summary(account),
             "ListUsers" => {
@@ -398,11 +497,10 @@ impl State {
                 answers::last_used(user, key)
             }
             "GenerateCredentialReport" => {
-                self.generate_calls += 1;
                 let state = match self.report {
                     Report::Never => "INPROGRESS",
-                    Report::ReadyAfter(n) if self.generate_calls == 1 && n > 0 => "STARTED",
-                    Report::ReadyAfter(n) if self.generate_calls <= n => "INPROGRESS",
+                    Report::ReadyAfter(n) if generate_calls == 1 && n > 0 => "STARTED",
+                    Report::ReadyAfter(n) if generate_calls <= n => "INPROGRESS",
                     _ => "COMPLETE",
                 };
                 format!("<State>{state}</State>\n")
@@ -410,7 +508,7 @@ impl State {
             "GetCredentialReport" => match &self.report {
                 Report::Fresh { age } => answers::report(account.credential_report().as_bytes(), now() - *age),
                 Report::Fixed { content, generated_at } => answers::report(content, *generated_at),
-                Report::ReadyAfter(n) if self.generate_calls > *n => {
+                Report::ReadyAfter(n) if generate_calls > *n => {
                     answers::report(account.credential_report().as_bytes(), now())
                 }
                 Report::ReadyAfter(_) | Report::Never => return Err(Fault::REPORT_IN_PROGRESS),
