@@ -51,6 +51,12 @@ def users(status=""):
     return f"max by (account_id, status) (aws_iam_users{{{ACCOUNT}{matcher}}})"
 
 
+def exemptions(what):
+    """One series for each exemption of the configuration, which all processes share: one that matches is enough."""
+    labels = "user, path, group, tag, account, rule"
+    return f'max by ({labels}) (aws_iam_exemption_{what}{{job=~"$job"}})'
+
+
 def known_names(labels="account_name"):
     """One series per account, even while two replicas report different names."""
     return f"topk by (account_id) (1, max by (account_id, {labels}) (aws_iam_account_info{{{ACCOUNT}}}))"

@@ -38,6 +38,7 @@ def dashboard():
         "now-24h",
     )
     several = "multiple_active_keys"
+    expires, matched = f.exemptions("expires_timestamp_seconds"), f.exemptions("matched")
     board.line(
         5,
         g.stat(
@@ -199,14 +200,18 @@ def dashboard():
         ),
         g.bars(
             "Exemptions by state",
-            "Exemptions of the exporter's configuration. Expired ones are no longer applied; unmatched ones match no user: the name is misspelled, or the user was deleted.",
+            "Exemptions of the exporter's configuration. Expired ones are no longer applied; unmatched ones match no user: they are misspelled, or the users were deleted.",
             [
-                g.instant(f'sum(max by (job) (aws_iam_exemptions{{job=~"$job", state="{state}"}}))', state)
-                for state in ("used", "expired", "unmatched")
+                g.instant(f"count({of_state}) or count({expires}) * 0", state)
+                for state, of_state in (
+                    ("used", f"{matched} == 1 unless {expires} <= time()"),
+                    ("expired", f"{expires} <= time()"),
+                    ("unmatched", f"{matched} == 0 unless {expires} <= time()"),
+                )
             ],
             width=4,
             thresholds=g.NONE_WANTED,
-            no_value="Not known",
+            no_value="None",
             overrides=[g.override("used", color={"mode": "fixed", "fixedColor": g.PURPLE})],
         ),
     )
@@ -219,7 +224,6 @@ def dashboard():
             no_value="No user is known to have an old or unused key",
         ),
     )
-    expires = 'max by (user, account, rule) (aws_iam_exemption_expires_timestamp_seconds{job=~"$job"})'
     board.line(
         10,
         f.accounts_table(
@@ -231,18 +235,29 @@ def dashboard():
         g.table(
             "Exemptions",
             "Every exemption of the configuration, the next to expire first. After its last day an exemption is no longer applied. "
-            "Without account or rule it applies to all of them.",
-            [g.rows(f"{expires} * 1000"), g.rows(f"({expires} - time()) / {f.DAY}")],
+            "Without account or rule it applies to all of them. User, path, group and tags can have wildcards.",
+            [g.rows(f"{expires} * 1000"), g.rows(f"({expires} - time()) / {f.DAY}"), g.rows(matched)],
             [
-                g.column("user", "User (name or ARN, with wildcards)"),
+                g.column("user", "User (name or ARN)"),
+                g.column("path", "Path", 140),
+                g.column("group", "Group", 140),
+                g.column("tag", "Tags", 180),
                 g.column("account", "Account ID", 140, "all"),
                 g.column("rule", "Rule", 220, "all", mappings=f.RULE_MAPPING),
                 g.column("Value #A", "Expires", unit=f.DATE),
                 f.days_column("Value #B", "Left", g.steps((14, "text"), base=g.ORANGE, below=g.RED), 110),
+                g.column(
+                    "Value #C",
+                    "Matches",
+                    100,
+                    mappings=g.text_of({"0": ("No user", g.YELLOW), "1": ("Users", "text")}),
+                    custom__cellOptions=f.COLORED_TEXT,
+                    custom__align="left",
+                ),
             ],
             no_value="No exemption is known",
             sort=("Left", False),
-            order=("user", "account", "rule", "Value #A", "Value #B"),
+            order=("user", "path", "group", "tag", "account", "rule", "Value #A", "Value #B", "Value #C"),
         ),
     )
     return board.json

@@ -3,7 +3,7 @@
 use super::family::{Labels, Samples};
 use super::{Options, Users};
 use crate::model::{AccessKey, AccessKeyId, KeyStatus, LastUsed, Timestamp, count_active};
-use crate::policy::{ExemptionState, FindingState, Status};
+use crate::policy::{Exemption, FindingState, Status};
 use crate::state::{AccountState, Entry, Snapshot};
 use crate::text::label_name;
 
@@ -81,9 +81,9 @@ pub static FAMILIES: &[Family] = &[
         samples: Write::Users(user_info),
     },
     Family {
-        name: "aws_iam_exemptions",
-        help: "Exemptions of the configuration by state.",
-        samples: Write::Whole(exemptions),
+        name: "aws_iam_exemption_matched",
+        help: "Whether the exemption of the configuration matches a user of the accounts that this process checks.",
+        samples: Write::Whole(exemption_matched),
     },
     Family {
         name: "aws_iam_exemption_expires_timestamp_seconds",
@@ -197,23 +197,26 @@ fn user_info(state: &AccountState, users: &[Entry], options: &Options, out: &mut
     }
 }
 
-fn exemptions(snapshot: &Snapshot, now: Timestamp, out: &mut Samples<'_>) {
-    let states = snapshot.exemption_states(now);
-    for state in ExemptionState::ALL {
-        let count = states.iter().filter(|s| **s == state).count();
-        out.add(&Labels::new(&[("state", state.as_str())]), number(count as u64));
+/// One series for each exemption, so that the maximum over processes that share the accounts is the truth.
+fn exemption_matched(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
+    for (exemption, matched) in snapshot.policy.exemptions.iter().zip(snapshot.matched_exemptions()) {
+        out.add(&exemption_labels(exemption), i64::from(matched));
     }
 }
 
 fn exemption_expires(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
     for exemption in snapshot.policy.exemptions.iter() {
-        let labels = Labels::new(&[
-            ("account", exemption.account.as_ref().map_or("", |id| id.as_str())),
-            ("rule", exemption.rule.map_or("", |r| r.name())),
-            ("user", &exemption.user),
-        ]);
-        out.add(&labels, exemption.expires.as_second());
+        out.add(&exemption_labels(exemption), exemption.expires.as_second());
     }
+}
+
+/// As written in the configuration, where no two exemptions have the same.
+fn exemption_labels(exemption: &Exemption) -> Labels {
+    Labels::new(&[
+        ("account", exemption.account.as_ref().map_or("", |id| id.as_str())),
+        ("rule", exemption.rule.map_or("", |r| r.name())),
+        ("user", &exemption.user),
+    ])
 }
 
 /// The users that have series of their own.

@@ -38,15 +38,6 @@ pub enum ExemptionState {
 impl ExemptionState {
     /// In the order in which they are displayed.
     pub const ALL: [ExemptionState; 3] = [ExemptionState::Used, ExemptionState::Expired, ExemptionState::Unmatched];
-
-    /// The value of the label `state`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ExemptionState::Used => "used",
-            ExemptionState::Expired => "expired",
-            ExemptionState::Unmatched => "unmatched",
-        }
-    }
 }
 
 impl Exemption {

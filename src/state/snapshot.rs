@@ -30,15 +30,20 @@ impl Snapshot {
         Snapshot { accounts, policy }
     }
 
-    /// The state of each exemption of the policy.
-    pub fn exemption_states(&self, now: Timestamp) -> Vec<ExemptionState> {
-        let exemptions = &self.policy.exemptions;
-        let mut matched = vec![false; exemptions.len()];
+    /// Whether each exemption of the policy matches a user of any account, or the root user, expired or not.
+    pub fn matched_exemptions(&self) -> Vec<bool> {
+        let mut matched = vec![false; self.policy.exemptions.len()];
         for account in self.accounts.values() {
             for (total, here) in matched.iter_mut().zip(account.matched_exemptions()) {
                 *total |= here;
             }
         }
-        exemptions.iter().zip(matched).map(|(exemption, matched)| exemption.state(matched, now)).collect()
+        matched
+    }
+
+    /// The state of each exemption of the policy.
+    pub fn exemption_states(&self, now: Timestamp) -> Vec<ExemptionState> {
+        let matched = self.matched_exemptions();
+        self.policy.exemptions.iter().zip(matched).map(|(exemption, matched)| exemption.state(matched, now)).collect()
     }
 }

@@ -42,7 +42,7 @@ fn a_request_reloads_policy_and_exemptions() {
     configure(&exporter, "exemptions: [{user: bob, reason: r, expires: 2099-01-01}]\n");
     assert_eq!(reload(&exporter).status, 200);
     let after = exporter.wait_for_sample(VIOLATIONS, 1.0);
-    assert_eq!(after.value(r#"aws_iam_exemptions{state="used"}"#), Some(1.0));
+    assert_eq!(after.value(r#"aws_iam_exemption_matched{account="",rule="",user="bob"}"#), Some(1.0));
     assert_eq!(after.value(r#"aws_iam_users{account_id="123456789012",status="exempt"}"#), Some(1.0));
     assert!(after.value(RELOADED_AT) > before.value(RELOADED_AT));
     assert_eq!(after.sum("iam_key_exporter_checks_total"), 1.0, "evaluated again, not checked again");
@@ -293,9 +293,9 @@ fn exemptions_that_no_longer_serve_are_logged_once() {
     let exporter = cli(flags).file("i.json", Account::example().inventory().to_string()).file("c.yaml", config).serve();
     let metrics =
         wait_for("some checks", || Some(exporter.metrics()).filter(|m| m.sum("iam_key_exporter_checks_total") >= 5.0));
-    assert_eq!(metrics.value(r#"aws_iam_exemptions{state="expired"}"#), Some(1.0));
-    assert_eq!(metrics.value(r#"aws_iam_exemptions{state="unmatched"}"#), Some(1.0));
-    assert_eq!(metrics.value(r#"aws_iam_exemptions{state="used"}"#), Some(0.0));
+    let matched = |user| format!(r#"aws_iam_exemption_matched{{account="",rule="",user="{user}"}}"#);
+    assert_eq!(metrics.value(&matched("bob")), Some(1.0), "expired, but it matches");
+    assert_eq!(metrics.value(&matched("nobody")), Some(0.0));
     assert_eq!(exporter.logged("\"bob\""), 1, "{}", exporter.log());
     assert_eq!(exporter.logged("\"nobody\""), 1, "{}", exporter.log());
 }

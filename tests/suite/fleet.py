@@ -261,23 +261,18 @@ def write_exporter(writer, fleet, times, state):
         writer.series(
             "iam_key_exporter_exposition_size_bytes", {"encoding": encoding}, [(t, size * users) for t in times]
         )
-    for state_of, number in (
-        ("used", 3),
-        ("expired", 1 if state == "bad" else 0),
-        ("unmatched", 1 if state == "bad" else 0),
-    ):
-        writer.series("aws_iam_exemptions", {"state": state_of}, [(t, number) for t in times])
     exemptions = [
-        ("ci-*", fleet[0].id, "multiple_active_keys", 39),
-        ("break-glass", "", "", 6 if state == "bad" else 200),
-        ("arn:aws:iam::*:user/rotation/*", "", "key_age", -3 if state == "bad" else 120),
+        ({"user": "ci-*"}, fleet[0].id, "multiple_active_keys", 39, 1),
+        ({"user": "break-glass"}, "", "", 6 if state == "bad" else 200, 0 if state == "bad" else 1),
+        ({"user": "arn:aws:iam::*:user/rotation/*"}, "", "key_age", -3 if state == "bad" else 120, 1),
+        ({"path": "/service/*", "group": "bots", "tag": "team=data-*,stage=prod"}, "", "key_age", 80, 1),
     ]
-    for user, account, rule, days in exemptions:
+    for selector, account, rule, days, matched in exemptions:
+        labels = selector | {"account": account, "rule": rule}
         writer.series(
-            "aws_iam_exemption_expires_timestamp_seconds",
-            {"user": user, "account": account, "rule": rule},
-            [(t, times[-1] + days * DAY) for t in times],
+            "aws_iam_exemption_expires_timestamp_seconds", labels, [(t, times[-1] + days * DAY) for t in times]
         )
+        writer.series("aws_iam_exemption_matched", labels, [(t, matched) for t in times])
     noise = random.Random(1)
     memory = 6e6 + users * 900
     for name, value in {
