@@ -2,9 +2,10 @@
 // output. The first argument is the directory with node_modules. With a service as the second one, writes the list of its
 // actions instead, as AWS documents them.
 //
-// A request: {action, principal, resource?, context?, identity: [policy], scps?: [policy], trust?: policy}. Without a resource, one
-// of the kind that the action takes is made up. A verdict: {result, ignored}: Allowed, ImplicitlyDenied or ExplicitlyDenied; and the
-// condition keys of the context that AWS does not have for this action.
+// A request: {action, principal, resource?, account?, context?, identity: [policy], scps?: [policy], trust?: policy}. Without a
+// resource, one of the kind that the action takes is made up; `account` is the account of the resource. A verdict:
+// {result, ignored}: Allowed, ImplicitlyDenied or ExplicitlyDenied; and the condition keys of the context that AWS does not have
+// for this action.
 const { createRequire } = require('node:module')
 const path = require('node:path')
 
@@ -30,7 +31,7 @@ async function verdict(request) {
   const resource = request.resource ?? (await resourceFor(action))
   const everything = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
   const simulation = {
-    request: { action, principal, resource: { resource, accountId: account }, contextVariables: context },
+    request: { action, principal, resource: { resource, accountId: request.account ?? account }, contextVariables: context },
     identityPolicies: policies(identity),
     // An organisation allows everything until a policy denies it.
     serviceControlPolicies: [{ orgIdentifier: 'r-root', policies: policies([everything, ...scps]) }],

@@ -201,17 +201,22 @@ class AgedMoto:
 
 
 class FakeService:
-    """A service that moto does not implement: records the requests, answers each with the same JSON."""
+    """A service that moto does not implement: records the requests, answers each with the same JSON.
 
-    def __init__(self, answer):
+    `errors` maps operations to the error codes that they are answered with.
+    """
+
+    def __init__(self, answer, errors=()):
         self.requests = []
-        requests, body = self.requests, json.dumps(answer).encode()
+        requests, errors = self.requests, dict(errors)
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 requests.append((self.path, self.headers.get("X-Amz-Target"), json.loads(text)))
-                self.send_response(200)
+                error = errors.get((self.headers.get("X-Amz-Target") or "").rpartition(".")[2])
+                body = json.dumps({"__type": error} if error else answer).encode()
+                self.send_response(400 if error else 200)
                 self.send_header("Content-Type", "application/x-amz-json-1.1")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -2,21 +2,19 @@
 
 import itertools
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from harness import ACCOUNT, ROOT, TOOLS, clean_environment, exporter_binary
+from harness import ACCOUNT, ROOT, clean_environment, exporter_binary
+from infrastructure import AWS, broken_rules, deploy, documents, initialised, lint, plan, refuses, resources, role_of, stubbed, template, tofu
 from recorder import Recorder
 from simulator import all_actions, document, simulate, verdicts
 from snippets import FakeService, aws_environment, bad_shell, blocks, broken_links, executed, executes, named, runner
 
-AWS = ROOT / "deploy" / "aws"
 PAGE = ROOT / "docs" / "permissions.md"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/iam-key-exporter"
 SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/iam-key-exporter/exporter"
@@ -118,7 +116,7 @@ def test_a_missing_permission_has_the_effect_that_the_page_names(moto, collector
 
 
 def test_there_is_a_policy_for_every_combination_of_settings():
-    names = {name for each in WAYS for name in policy_names(*each)}
+    names = {name for each in WAYS for name in policy_names(*each)} | {"assume", "discovery"}
     assert sorted(path.stem for path in (AWS / "policies").iterdir()) == sorted(names)
 
 
@@ -200,58 +198,20 @@ OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-central-1.amazonaws.co
 TRUSTS = {"pod-identity": {"ClusterArn": CLUSTER}, "irsa": {"OidcProviderArn": OIDC}}
 
 
-class Template(yaml.SafeLoader):
-    """CloudFormation's short forms, expanded: `!Ref X` is {"Ref": "X"}."""
-
-
-def _long_form(loader, suffix, node):
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    else:
-        value = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else loader.construct_mapping(node, deep=True)
-    return {suffix if suffix == "Ref" else f"Fn::{suffix}": value}
-
-
-Template.add_multi_constructor("!", _long_form)
-
-
-def template():
-    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Template)
-
-
 def test_cfn_lint_finds_no_errors(tmp_path):
-    def lint(path):
-        command = [TOOLS.bin("cfn-lint"), "--include-checks=I", "--", path]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    result = lint(TEMPLATE)
-    assert (result.returncode, result.stdout) == (0, ""), result.stdout
+    assert lint(TEMPLATE) == ""
     bad = tmp_path / "bad.yaml"
     bad.write_text(TEMPLATE.read_text().replace("RoleName: !Ref RoleName", "Rolename: !Ref RoleName"))
-    assert "Rolename" in lint(bad).stdout
+    assert "Rolename" in lint(bad)
 
 
 def deployed(moto, **parameters):
     """Creates the stack; returns the role, with its inline policies."""
     moto.reset()
-    cloudformation = moto.client("cloudformation", region="eu-central-1")
-    cloudformation.create_stack(
-        StackName="exporter",
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )
-    (stack,) = cloudformation.describe_stacks(StackName="exporter")["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    outputs = deploy(moto.client("cloudformation", region="eu-central-1"), TEMPLATE, **parameters)
     (role,) = moto.iam.list_roles()["Roles"]
-    role = moto.iam.get_role(RoleName=role["RoleName"])["Role"]
-    assert {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]} == {"RoleArn": role["Arn"]}
-    role["Inline"] = {
-        name: moto.iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
-        for name in moto.iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
-    }
-    assert moto.iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"] == []
-    return role
+    assert outputs == {"RoleArn": role["Arn"]}
+    return role_of(moto.iam, role["Arn"])
 
 
 @way
@@ -280,9 +240,12 @@ def test_cloudformation_takes_names(moto):
 
 BAD_PARAMETERS = {
     "Collector": ["file", ""],
+    "MemberRoleName": ["*", "a b", "/security/keys", "security/", "a/*", "x" * 65],
+    "OrganizationId": ["*", "o-", "r-abcd", "o-EXAMPLEORGID"],
+    "Discovery": ["yes"],
     "CollectLastUsed": ["yes"],
     "CollectTags": ["owner"],
-    "Trust": ["ec2"],
+    "Trust": ["lambda"],
     "Namespace": ["", "*", "Monitoring", "a b", 'a"'],
     "ServiceAccount": ["", "*", "a:b"],
     "ClusterArn": ["production", "*", f"arn:aws:eks:eu-central-1:{ACCOUNT}:cluster/*"],
@@ -293,16 +256,9 @@ BAD_PARAMETERS = {
 }
 
 
-def refuses(parameter, value):
-    """Evaluates AllowedValues and AllowedPattern like CloudFormation (moto ignores them)."""
-    if "AllowedValues" in parameter:
-        return value not in parameter["AllowedValues"]
-    return not re.fullmatch(parameter["AllowedPattern"], value)
-
-
 def test_cloudformation_rejects_invalid_parameters():
     """Including wildcards and quotes, which would widen the trust policy."""
-    parameters = template()["Parameters"]
+    parameters = template(TEMPLATE)["Parameters"]
     assert set(BAD_PARAMETERS) == set(parameters)
     for name, values in BAD_PARAMETERS.items():
         assert not refuses(parameters[name], parameters[name]["Default"])
@@ -312,104 +268,27 @@ def test_cloudformation_rejects_invalid_parameters():
         assert not refuses(parameters[name], value)
 
 
-def evaluate(expression, parameters):
-    """The functions that the template's rules use."""
-    if not isinstance(expression, dict):
-        return expression
-    ((function, argument),) = expression.items()
-    if function == "Ref":
-        return parameters[argument]
-    values = [evaluate(each, parameters) for each in argument]
-    return {"Fn::Equals": lambda a, b: a == b, "Fn::Not": lambda a: not a}[function](*values)
-
-
 def test_cloudformation_rejects_a_role_without_a_trusted_principal():
-    def refused(**given):
-        parameters = {name: parameter["Default"] for name, parameter in template()["Parameters"].items()} | given
-        return [
-            assertion["AssertDescription"]
-            for rule in template()["Rules"].values()
-            if evaluate(rule["RuleCondition"], parameters)
-            for assertion in rule["Assertions"]
-            if not evaluate(assertion["Assert"], parameters)
-        ]
-
-    assert refused() == ["Trust is pod-identity, so ClusterArn must be given."]
-    assert refused(Trust="irsa", ClusterArn=CLUSTER) == ["Trust is irsa, so OidcProviderArn must be given."]
+    assert broken_rules(TEMPLATE) == ["Trust is pod-identity, so ClusterArn must be given."]
+    assert broken_rules(TEMPLATE, Trust="irsa", ClusterArn=CLUSTER) == ["Trust is irsa, so OidcProviderArn must be given."]
     for trust, parameters in TRUSTS.items():
-        assert refused(Trust=trust, **parameters) == []
+        assert broken_rules(TEMPLATE, Trust=trust, **parameters) == []
+
+
+def test_cloudformation_rejects_a_hub_role_with_the_name_of_the_member_roles():
+    (problem,) = broken_rules(TEMPLATE, Trust="ec2", MemberRoleName="iam-key-exporter")
+    assert problem.startswith("MemberRoleName is RoleName")
+    assert broken_rules(TEMPLATE, Trust="ec2", MemberRoleName="iam-key-exporter", RoleName="iam-key-exporter-hub") == []
 
 
 # --- Terraform --------------------------------------------------------------------------------------------------------
 
 MODULE = AWS / "terraform"
 
-# Modules in place of the two resources of the AWS provider, which is not available: their variables are the resources' arguments.
-STUBS = {
-    "aws_iam_role": """
-variable "name" { type = string }
-variable "description" { type = string }
-variable "assume_role_policy" { type = string }
-variable "permissions_boundary" { type = string }
-variable "tags" { type = map(string) }
-output "id" { value = var.name }
-output "arn" { value = "arn:aws:iam::123456789012:role/${var.name}" }
-output "all" { value = { description = var.description, trust = var.assume_role_policy, boundary = var.permissions_boundary, tags = var.tags } }
-""",
-    "aws_iam_role_policy": """
-variable "name" { type = string }
-variable "role" { type = string }
-variable "policy" { type = string }
-output "all" { value = { role = var.role, policy = var.policy } }
-""",
-}
-
-
-def tofu(directory, *arguments):
-    env = clean_environment() | {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
-    command = [TOOLS.bin("tofu"), f"-chdir={directory}", *arguments]
-    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-
-
-def stubbed(directory):
-    """A copy of the module next to the policy files, with stubs for the AWS provider's resources; returns its path."""
-    shutil.copytree(AWS / "policies", directory / "policies")
-    copy = directory / "terraform"
-    copy.mkdir()
-    for source in MODULE.glob("*.tf"):
-        text = source.read_text(encoding="utf-8")
-        for resource in STUBS:
-            text = re.sub(rf'^resource "{resource}" "(\w+)" {{$', rf'module "{resource}_\1" {{\n  source = "../{resource}"', text, flags=re.M)
-            text = re.sub(rf"\b{resource}\.(\w+)\.", rf"module.{resource}_\1.", text)
-        if source.name != "versions.tf":
-            (copy / source.name).write_text(text, encoding="utf-8")
-    (copy / "seen.tf").write_text(
-        'output "seen" { value = { role = module.aws_iam_role_this.all, policies = module.aws_iam_role_policy_this } }\n', encoding="utf-8"
-    )
-    for name, text in STUBS.items():
-        (directory / name).mkdir()
-        (directory / name / "main.tf").write_text(text, encoding="utf-8")
-    return copy
-
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
-    copy = stubbed(tmp_path_factory.mktemp("module"))
-    result = tofu(copy, "init", "-no-color")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return copy
-
-
-def plan(module, variables):
-    """Plans the module with these variables; returns the outputs, or the error message."""
-    file = module / "test.tfvars.json"
-    file.write_text(json.dumps(variables))
-    result = tofu(module, "plan", "-no-color", "-input=false", "-refresh=false", "-out=plan", f"-var-file={file}")
-    if result.returncode:
-        return result.stderr
-    shown = tofu(module, "show", "-json", "plan")
-    assert shown.returncode == 0, shown.stderr
-    return {name: output["value"] for name, output in json.loads(shown.stdout)["planned_values"]["outputs"].items()}
+    return initialised(MODULE, tmp_path_factory.mktemp("module"))
 
 
 TERRAFORM_TRUSTS = {"pod-identity": {"pod_identity": {"cluster_arn": CLUSTER}}, "irsa": {"irsa": {"oidc_provider_arn": OIDC}}}
@@ -421,10 +300,10 @@ def test_terraform_makes_the_role(module, collector, last_used, tags):
     outputs = plan(module, TERRAFORM_TRUSTS[trust] | {"collector": collector, "collect_last_used": last_used, "collect_tags": tags})
     expected = policies(collector, last_used, tags)
     assert json.loads(outputs["assume_role_policy"]) == document(f"deploy/aws/trust/{trust}.json")
-    assert {name: json.loads(policy) for name, policy in outputs["policies"].items()} == expected
+    assert documents(outputs["policies"]) == expected
     assert outputs["role_arn"] == ROLE
     # As passed to the resources.
-    role, attached = outputs["seen"]["role"], outputs["seen"]["policies"]
+    role, attached = outputs["seen"]["aws_iam_role"]["all"], outputs["seen"]["aws_iam_role_policy"]
     assert json.loads(role["trust"]) == json.loads(outputs["assume_role_policy"])
     assert {name: json.loads(policy["all"]["policy"]) for name, policy in attached.items()} == expected
     assert {policy["all"]["role"] for policy in attached.values()} == {"iam-key-exporter"}
@@ -437,15 +316,21 @@ def test_terraform_takes_names(module):
     text = json.dumps(document("deploy/aws/trust/irsa.json")).replace("sts.amazonaws.com", "sts.amazonaws.com.cn")
     assert json.loads(outputs["assume_role_policy"]) == json.loads(text.replace("monitoring:iam-key-exporter", "security:keys"))
     assert outputs["role_arn"] == f"arn:aws:iam::{ACCOUNT}:role/keys"
-    assert outputs["seen"]["role"]["tags"] == {"owner": "security"} and outputs["seen"]["role"]["boundary"] == boundary
+    role = outputs["seen"]["aws_iam_role"]["all"]
+    assert role["tags"] == {"owner": "security"} and role["boundary"] == boundary
 
 
 @pytest.mark.parametrize(
     "variables, complaint",
     [
-        ({}, "Give pod_identity or irsa, and not both."),
-        (TERRAFORM_TRUSTS["pod-identity"] | TERRAFORM_TRUSTS["irsa"], "Give pod_identity or irsa, and not both."),
-        ({"collector": "file"}, "collector must be auto, live or report."),
+        ({}, "Give one of pod_identity, irsa and ec2."),
+        (TERRAFORM_TRUSTS["pod-identity"] | TERRAFORM_TRUSTS["irsa"], "Give one of pod_identity, irsa and ec2."),
+        (TERRAFORM_TRUSTS["irsa"] | {"ec2": True}, "Give one of pod_identity, irsa and ec2."),
+        ({"collector": "file"}, "collector must be auto, live, report or none."),
+        ({"member_role_name": "*"}, "member_role_name must be the name of a role"),
+        ({"member_role_name": "/security/keys"}, "member_role_name must be the name of a role"),
+        ({"ec2": True, "member_role_name": "iam-key-exporter"}, "member_role_name is name"),
+        ({"organization_id": "*"}, "organization_id must be the ID of an organization"),
         ({"name": "a/b"}, "name must have 1 to 64 of the characters"),
         ({"namespace": "*"}, "namespace must be the name of a Kubernetes namespace"),
         ({"service_account": "*"}, "service_account must be the name of a Kubernetes service account"),
@@ -467,10 +352,7 @@ def test_terraform_is_formatted(tmp_path):
 
 def test_terraform_has_its_own_provider_only():
     """There is a stub for every resource."""
-    text = "".join(source.read_text(encoding="utf-8") for source in MODULE.glob("*.tf"))
-    assert sorted(re.findall(r'^resource "(\w+)"', text, flags=re.M)) == sorted(STUBS)
-    assert re.findall(r'source\s+= "(.+)"', text) == ["hashicorp/aws"]
-    assert not re.findall(r"^(?:data|provider|module) ", text, flags=re.M)
+    assert resources(MODULE) == ["aws_iam_instance_profile", "aws_iam_role", "aws_iam_role_policy"]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -514,7 +396,7 @@ def test_the_table_of_operations_is_that_of_the_policies():
 
 
 def test_the_tables_name_every_parameter_and_variable():
-    parameters = template()["Parameters"]
+    parameters = template(TEMPLATE)["Parameters"]
     listed = {}
     for names, default, _ in table("parameter"):
         names, defaults = re.findall(r"`(\w+)`", names), re.findall(r"`([\w.-]+)`", default) or [""]
@@ -533,7 +415,7 @@ def test_the_stack_of_the_page(run, moto):
 
 
 def test_the_module_of_the_page(tmp_path):
-    copy = stubbed(tmp_path)
+    copy = stubbed(MODULE, tmp_path)
     text = named("text", PAGE)["module"].text
     (source,) = re.findall(r'source = "(.+)"', text)
     assert source.partition("?")[0].endswith("//" + str(MODULE.relative_to(ROOT)))

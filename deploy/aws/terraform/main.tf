@@ -13,3 +13,10 @@ resource "aws_iam_role_policy" "this" {
   role   = aws_iam_role.this.id
   policy = each.value
 }
+
+resource "aws_iam_instance_profile" "this" {
+  count = var.ec2 ? 1 : 0
+
+  name = var.name
+  role = aws_iam_role.this.id
+}

@@ -2,12 +2,28 @@
 
 locals {
   # Inline policies of the role, by name: the files of ../policies.
-  policies = {
+  policies = merge({
     for name, wanted in {
-      (var.collector) = true
+      (var.collector) = var.collector != "none"
       "last-used"     = var.collect_last_used
       "tags"          = var.collect_tags
+      "discovery"     = var.discovery
     } : name => file("${path.module}/../policies/${name}.json") if wanted
+    }, var.member_role_name == null ? {} : {
+    "assume" = jsonencode(local.assume)
+  })
+
+  # ../policies/assume.json, with the name of the roles.
+  assume = {
+    Version = "2012-10-17"
+    Statement = [merge({
+      Sid      = "AssumeMemberRoles"
+      Effect   = "Allow"
+      Action   = ["sts:AssumeRole"]
+      Resource = "arn:*:iam::*:role/${coalesce(var.member_role_name, "none")}"
+      }, var.organization_id == null ? {} : {
+      Condition = { StringEquals = { "aws:ResourceOrgID" = var.organization_id } }
+    })]
   }
 
   service_account_statement = {
@@ -40,11 +56,11 @@ locals {
     }
   }
 
-  # jsonencode on each side: the two statements have different types, which a conditional does not allow.
+  # jsonencode on each side: the statements have different types, which a conditional does not allow.
   trust = var.irsa != null ? jsonencode({
     Version   = "2012-10-17"
     Statement = [merge(local.service_account_statement, local.irsa_statement)]
-    }) : jsonencode({
+    }) : var.ec2 ? file("${path.module}/../trust/ec2.json") : jsonencode({
     Version   = "2012-10-17"
     Statement = [merge(local.service_account_statement, local.pod_identity_statement)]
   })
@@ -56,8 +72,13 @@ output "assume_role_policy" {
 
   # A precondition instead of a validation: before Terraform 1.9 a variable's validation cannot refer to another variable.
   precondition {
-    condition     = (var.pod_identity == null) != (var.irsa == null)
-    error_message = "Give pod_identity or irsa, and not both."
+    condition     = length([for given in [var.pod_identity != null, var.irsa != null, var.ec2] : given if given]) == 1
+    error_message = "Give one of pod_identity, irsa and ec2."
+  }
+
+  precondition {
+    condition     = var.member_role_name != var.name
+    error_message = "member_role_name is name, but this account also needs a member role; give name = \"iam-key-exporter-hub\"."
   }
 }
 
