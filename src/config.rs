@@ -2,15 +2,18 @@
 //!
 //! Precedence: flag, environment variable, file, default. [`settings`] is the table of settings, [`values`] their types.
 
+pub mod accounts;
 pub mod exemptions;
 pub mod file;
 pub mod settings;
+pub mod shard;
 pub mod values;
 
 use crate::policy::Policy;
 use crate::text::label_name;
 use file::FileError;
 use settings::{InputSection, Setting, Settings};
+use shard::Shard;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -36,6 +39,8 @@ pub struct Config {
     pub settings: Settings,
     /// Rules and exemptions of the file.
     pub policy: Policy,
+    /// The part of the accounts that this process checks.
+    pub shard: Shard,
 }
 
 /// Where the inventory comes from.
@@ -87,6 +92,32 @@ pub enum ConfigError {
     /// Two settings name different sources of the inventory.
     #[error("{0} and {1} contradict each other: the inventory comes from one place; leave one out")]
     TwoInputs(&'static str, &'static str),
+    /// A part of the accounts is to be checked without naming it.
+    #[error("--total-shards={total} needs --shard: a number below {total}, or auto")]
+    NoShard {
+        /// The number of parts.
+        total: usize,
+    },
+    /// The account of a file is to be divided.
+    #[error("--total-shards={total}: the inventory comes from a file, which is one account; leave out one of the two")]
+    ShardOfFile {
+        /// The number of parts.
+        total: usize,
+    },
+    /// There is no such part.
+    #[error("--shard: {shard} is not below --total-shards={total}; shards are counted from 0")]
+    ShardOutOfRange {
+        /// The part, counted from 0.
+        shard: u16,
+        /// The number of parts.
+        total: usize,
+    },
+    /// The part cannot be taken from the pod's name.
+    #[error("--shard=auto: the name of the pod, {name:?}, does not end in a hyphen and a number")]
+    NoOrdinal {
+        /// The name of the pod.
+        name: String,
+    },
     /// `--collect.tags` contains an empty name.
     #[error("--collect.tags: the name of a tag is empty")]
     EmptyTag,
@@ -142,7 +173,11 @@ impl Config {
             (_, _, Some(path)) => Input::Inventory(path.clone()),
             _ => Input::Aws,
         };
-        Ok(Config { input, policy: settings.policy(), settings })
+        let shard = Shard::of(&settings, shard::pod_name)?;
+        if shard != Shard::ALL && matches!(input, Input::CredentialReport(_) | Input::Inventory(_)) {
+            return Err(ConfigError::ShardOfFile { total: shard.total.into() });
+        }
+        Ok(Config { input, policy: settings.policy(), shard, settings })
     }
 
     /// Names of the settings, as `section.key`, whose values differ from those of `running` and take effect at the
@@ -211,9 +246,13 @@ const INVENTORY: &str = "input.inventory";
 fn check_inputs(given: &Given, file: &Settings) -> Result<(), ConfigError> {
     let (report, inventory) = (given.has(CREDENTIAL_REPORT), given.has(INVENTORY));
     let both_in_file = file.input.credential_report.is_some() && file.input.inventory.is_some();
+    let input_in_file = file.input.credential_report.is_some() || file.input.inventory.is_some();
+    let input = report || inventory || input_in_file;
     for (contradiction, a, b) in [
         (report && inventory, "--input.credential-report", "--input.inventory"),
         (both_in_file, "input.credential_report", "input.inventory"),
+        (input && !file.accounts.is_empty(), "accounts", "input"),
+        (input && file.organization.is_some(), "organization", "input"),
         (given.demo && report, "--demo", "--input.credential-report"),
         (given.demo && inventory, "--demo", "--input.inventory"),
         (given.demo && given.has(COLLECTOR), "--demo", "--collector"),

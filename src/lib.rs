@@ -16,6 +16,7 @@
 //! * [`report`]: output formats of `check`. Pure.
 //! * [`aws`]: the SDK: clients, identity, rate limit, request counting, errors, and the collectors that call AWS.
 //! * [`source`]: the interface of collectors, [`source::Source`], and those without AWS: file, demo.
+//! * [`accounts`]: which accounts are checked: that of the credentials, listed ones, members of an organisation; shards. Pure.
 //! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
 //!   [`exposition::exporter`] the metrics about the exporter itself.
 //! * [`schedule`]: workers: when to check, to recheck and to evaluate again.
@@ -31,6 +32,7 @@
 // Modules that compute times: no setting and no date of AWS may overflow. Clippy requires checked or saturating operations
 // where arithmetic can panic.
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+pub mod accounts;
 pub mod app;
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod aws;

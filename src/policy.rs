@@ -41,6 +41,37 @@ macro_rules! rules {
             )*
         }
 
+        /// Settings of some rules, each as a whole.
+        #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct RuleOverrides {
+            $(
+                #[doc = concat!("Settings of the rule `", stringify!($user), "`; `None` if they are not overridden.")]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $user: Option<$user::Settings>,
+            )*
+            $(
+                #[doc = concat!("Settings of the rule `", stringify!($root), "`; `None` if they are not overridden.")]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $root: Option<$root::Settings>,
+            )*
+        }
+
+        impl RuleOverrides {
+            /// `rules` with the settings that are overridden.
+            pub fn apply(&self, rules: RuleSettings) -> RuleSettings {
+                RuleSettings {
+                    $($user: self.$user.unwrap_or(rules.$user),)*
+                    $($root: self.$root.unwrap_or(rules.$root),)*
+                }
+            }
+
+            /// Whether nothing is overridden.
+            pub fn is_empty(&self) -> bool {
+                *self == RuleOverrides::default()
+            }
+        }
+
         /// Rules for IAM users.
         pub static USER_RULES: &[&UserRule] = &[$(&$user::RULE,)*];
         /// Rules for the root user.

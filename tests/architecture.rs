@@ -20,6 +20,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("source", &["model", "policy"]),
     ("aws", &["model", "source"]),
     ("exposition", &["model", "policy", "state", "source", "aws", "text"]),
+    ("accounts", &["model", "policy", "config", "source"]),
     ("schedule", &["model", "policy", "source", "state"]),
     ("report", &["model", "policy", "state", "exposition", "text"]),
     ("http", &["model", "exposition"]),
@@ -32,7 +33,8 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules without runtime, network, files, environment and clock.
-const PURE: &[&str] = &["text", "model", "policy", "state", "report", "exposition/families", "exposition/family"];
+const PURE: &[&str] =
+    &["text", "accounts", "model", "policy", "state", "report", "exposition/families", "exposition/family"];
 const IMPURE: &[&str] = &[
     "tokio::",
     "hyper::",

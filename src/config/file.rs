@@ -2,6 +2,7 @@
 
 use super::exemptions::ExemptionEntry;
 use super::settings::Settings;
+use crate::model::{Access, AccountId};
 use crate::policy::Policy;
 use std::collections::HashSet;
 
@@ -19,6 +20,17 @@ pub enum FileError {
         /// The user pattern of the exemption.
         user: String,
     },
+    /// Two entries of `accounts` are of the same account.
+    #[error("accounts: number {number} repeats {account}")]
+    RepeatedAccount {
+        /// The position of the second one in the list, counted from 1.
+        number: usize,
+        /// The account, or that it is the one of the credentials.
+        account: String,
+    },
+    /// An account of the organisation is selected and deselected by its ID.
+    #[error("organization: account {0} is both in include and in exclude")]
+    IncludedAndExcluded(AccountId),
 }
 
 impl Settings {
@@ -33,7 +45,23 @@ impl Settings {
         }
         let settings: Settings = serde_saphyr::from_str(text).map_err(|e| FileError::Yaml(one_line(text, &e)))?;
         settings.check_exemptions()?;
+        settings.check_accounts()?;
         Ok(settings)
+    }
+
+    fn check_accounts(&self) -> Result<(), FileError> {
+        let mut seen = HashSet::new();
+        for (number, entry) in (1..).zip(&self.accounts) {
+            let account = match &entry.access {
+                Access::Own => "self".to_owned(),
+                Access::Role(role) => format!("account {}", role.arn.account),
+            };
+            if !seen.insert(account.clone()) {
+                return Err(FileError::RepeatedAccount { number, account });
+            }
+        }
+        let both = self.organization.as_ref().and_then(|o| o.include.accounts.intersection(&o.exclude.accounts).next());
+        both.map_or(Ok(()), |account| Err(FileError::IncludedAndExcluded(*account)))
     }
 
     /// Two exemptions for the same users, account and rule contradict each other, if only by their dates.
@@ -99,6 +127,22 @@ mod tests {
     }
 
     #[test]
+    fn an_account_is_named_once() {
+        let role = "  - role_arn: arn:aws:iam::111111111111:role/";
+        for (text, expected) in [
+            (format!("accounts:\n{role}a\n{role}b\n"), "accounts: number 2 repeats account 111111111111"),
+            ("accounts: [{ self: true }, { self: true }]".into(), "accounts: number 2 repeats self"),
+            (
+                "organization: { role_name: x, include: { accounts: ['111111111111'] }, exclude: { accounts: ['111111111111'] } }"
+                    .into(),
+                "organization: account 111111111111 is both in include and in exclude",
+            ),
+        ] {
+            assert_eq!(Settings::from_yaml(&text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
     fn mistakes_are_found_by_line_and_named() {
         for (text, line, word) in [
             ("policy:\n  key_agee: {}\n", 2, "key_agee"),
@@ -117,6 +161,21 @@ mod tests {
                 "there is no rule",
             ),
             ("exemptions:\n  - user: a\n    account: 12\n    reason: r\n    expires: 2026-12-31\n", 3, "twelve digits"),
+            ("accounts:\n  - name: x\n", 2, "either `role_arn`, or `self: true`"),
+            ("accounts:\n  - self: true\n    role_arn: arn:aws:iam::111111111111:role/x\n", 2, "leave out"),
+            ("accounts:\n  - self: true\n    external_id: abc\n", 2, "`self: true` has none"),
+            ("accounts:\n  - role_arn: arn:aws:iam::1111:role/x\n", 2, "twelve digits"),
+            ("accounts:\n  - role_arn: arn:aws:iam::111111111111:role/x\n    external_id: 'a b'\n", 3, "external ID"),
+            ("accounts:\n  - role: arn:aws:iam::111111111111:role/x\n", 2, "role"),
+            ("organization: {}\n", 1, "role_name"),
+            ("organization:\n  role_name: a b\n", 2, "name of an IAM role"),
+            ("organization:\n  role_name: x\n  management_account: own\n", 3, "own"),
+            ("organization:\n  role_name: x\n  refresh_interval: 0s\n", 3, "longer than zero"),
+            ("organization:\n  role_name: x\n  max_removed_percent: 0\n", 3, "between 1 and 100"),
+            ("organization:\n  role_name: x\n  include: { accounts: [12] }\n", 3, "twelve digits"),
+            ("organization:\n  role_name: x\n  exclude: { organizational_units: [Prod] }\n", 3, "ou-abcd-12345678"),
+            ("account_overrides:\n  12: {}\n", 2, "twelve digits"),
+            ("account_overrides:\n  '111111111111': { polcy: {} }\n", 2, "polcy"),
             ("collector: sideways\n", 1, "sideways"),
             ("check: [\n", 1, "mapping"),
             ("check: {interval: 1m}\ncheck: {interval: 2m}\n", 2, "duplicate mapping key: check"),

@@ -2,11 +2,15 @@
 //!
 //! A setting is added by one entry here, its row in `docs/configuration.md`, and its test.
 
+use super::accounts::{AccountEntry, AccountOverride, OrganizationSection, by_account};
 use super::exemptions::ExemptionEntry;
+use super::shard::ShardChoice;
 use super::values::{CollectorChoice, Count, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate};
 use super::values::{Shape, UserSelection, Value};
+use crate::model::AccountId;
 use crate::policy::RuleSettings;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -55,7 +59,7 @@ macro_rules! settings {
         /// Every setting with its value; the shape of the file. Serialized, it can be parsed again.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         pub struct Settings {
-            $(#[doc = $rhelp] pub $rkey: $rtype,)*
+            $(#[doc = $rhelp] #[serde(skip_serializing_if = "Value::is_absent")] pub $rkey: $rtype,)*
             $(
                 #[doc = concat!("The section `", stringify!($name), "` of the file.")]
                 pub $name: $Section,
@@ -64,6 +68,15 @@ macro_rules! settings {
             pub policy: RuleSettings,
             /// The list `exemptions` of the file; empty if there is none.
             pub exemptions: Vec<ExemptionEntry>,
+            /// The list `accounts` of the file; empty if there is none.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub accounts: Vec<AccountEntry>,
+            /// The section `organization` of the file; `None` if there is none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub organization: Option<OrganizationSection>,
+            /// The section `account_overrides` of the file; empty if there is none.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub account_overrides: BTreeMap<AccountId, AccountOverride>,
         }
 
         impl Default for Settings {
@@ -73,6 +86,9 @@ macro_rules! settings {
                     $($name: $Section::default(),)*
                     policy: RuleSettings::default(),
                     exemptions: Vec::new(),
+                    accounts: Vec::new(),
+                    organization: None,
+                    account_overrides: BTreeMap::new(),
                 }
             }
         }
@@ -87,6 +103,10 @@ macro_rules! settings {
                     $($name: Option<$Section>,)*
                     policy: Option<RuleSettings>,
                     exemptions: Option<Vec<ExemptionEntry>>,
+                    accounts: Option<Vec<AccountEntry>>,
+                    organization: Option<OrganizationSection>,
+                    #[serde(default, deserialize_with = "by_account::deserialize")]
+                    account_overrides: Option<BTreeMap<AccountId, AccountOverride>>,
                 }
                 let given = Settings::deserialize(deserializer)?;
                 Ok(Self {
@@ -94,6 +114,9 @@ macro_rules! settings {
                     $($name: given.$name.unwrap_or_default(),)*
                     policy: given.policy.unwrap_or_default(),
                     exemptions: given.exemptions.unwrap_or_default(),
+                    accounts: given.accounts.unwrap_or_default(),
+                    organization: given.organization,
+                    account_overrides: given.account_overrides.unwrap_or_default(),
                 })
             }
         }
@@ -158,6 +181,10 @@ settings! {
         all "collector" "HOW" collector: CollectorChoice = CollectorChoice::Auto;
         /// `auto` uses the credential report for accounts with more users than this [default: 500]
         all "collector.report-above" "USERS" collector_report_above: u32 = 500;
+        /// The part of the accounts to check, from 0 on; `auto` takes the number at the end of the pod's name
+        serve "shard" "NUMBER" shard: Option<ShardChoice> = None;
+        /// Number of parts that the accounts are divided into [default: 1]
+        serve "total-shards" "NUMBER" total_shards: Count<1, 1000> = Count::new(1);
     }
     input InputSection "What to check" {
         /// Read a saved credential report (CSV as AWS writes it) instead of AWS

@@ -83,6 +83,9 @@ pub enum InvalidValue {
     /// An address to listen on has another form.
     #[error("{0:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674")]
     ListenAddress(String),
+    /// It is neither a number nor `auto`.
+    #[error("{0:?} is not a number from 0 on, or auto")]
+    Shard(String),
     /// The list of addresses to listen on is empty.
     #[error("it must name at least one address")]
     NoListenAddress,
