@@ -20,7 +20,7 @@ use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, AppState, Listeners, Reloads};
 use crate::model::Timestamp;
 use crate::policy::Policy;
-use crate::schedule::{Timing, Worker};
+use crate::schedule::{Pacing, Worker};
 use crate::source::Source;
 use crate::source::demo::DemoSource;
 use crate::source::file::{FileSource, Format};
@@ -86,7 +86,8 @@ async fn run_checks(
         account: None,
         state: None,
         source: source(&config, metrics),
-        timing: Timing { interval: config.interval(), timeout: config.settings.check.timeout.0 },
+        timing: options::timing(&config),
+        pacing: Pacing::new(options::limits(&config.settings)),
         policy,
         events: Arc::new(publisher),
         now: Timestamp::now,

@@ -1,8 +1,10 @@
 //! Options of modules, from the settings.
 
 use crate::aws::collect;
+use crate::config::Config;
 use crate::config::settings::Settings;
 use crate::config::values::UserSelection;
+use crate::schedule::{Limits, Timing};
 use crate::{aws, exposition};
 
 pub(super) fn aws(settings: &Settings) -> aws::Settings {
@@ -12,6 +14,14 @@ pub(super) fn aws(settings: &Settings) -> aws::Settings {
         max_requests_per_second: settings.aws.max_requests_per_second.0,
         concurrency: settings.aws.concurrency.get(),
     }
+}
+
+pub(super) fn timing(config: &Config) -> Timing {
+    Timing { interval: config.interval(), timeout: config.settings.check.timeout.0, sweep_per_second: 0.0 }
+}
+
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits { accounts: settings.aws.max_accounts.get(), requests: settings.aws.concurrency.get() }
 }
 
 pub(super) fn live(settings: &Settings) -> collect::Options {

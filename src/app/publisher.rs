@@ -137,6 +137,10 @@ impl Events for Publisher {
         }
     }
 
+    fn check_overran(&self, account: Option<AccountId>) {
+        self.metrics.check_overran(account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str));
+    }
+
     fn state_changed(&self, state: &Arc<AccountState>) {
         let (page, snapshot) = {
             let mut store = lock(&self.store);

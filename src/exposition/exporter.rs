@@ -3,6 +3,7 @@
 //! Each group of metrics is a file: it registers its vectors and changes them in methods of [`ExporterMetrics`].
 
 mod accounts;
+mod pacing;
 mod program;
 mod register;
 mod requests;
@@ -12,6 +13,7 @@ pub use accounts::UNKNOWN_ACCOUNT;
 use super::page::{Compressor, Segment};
 use super::process::Process;
 use accounts::Accounts;
+use pacing::Pacing;
 use program::Program;
 use prometheus::{Encoder, Registry, TextEncoder};
 use requests::Requests;
@@ -39,6 +41,7 @@ struct Encoded {
 /// One field for each group.
 struct Groups {
     accounts: Accounts,
+    pacing: Pacing,
     program: Program,
     requests: Requests,
 }
@@ -49,6 +52,7 @@ impl ExporterMetrics {
         let registry = Registry::new();
         let groups = Groups {
             accounts: Accounts::register(&registry),
+            pacing: Pacing::register(&registry),
             program: Program::register(&registry, interval),
             requests: Requests::register(&registry),
         };
@@ -117,6 +121,7 @@ mod tests {
         metrics.account_known("123456789012");
         metrics.check_failed("123456789012", Duration::ZERO, REASONS[0]);
         metrics.check_succeeded("123456789012", Duration::ZERO, at, at);
+        metrics.check_overran("123456789012");
         metrics.account_forgotten("123456789012");
         assert!(!own(&metrics).contains("123456789012"), "{}", own(&metrics));
     }
@@ -126,11 +131,12 @@ mod tests {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
         let took = Duration::from_secs(1);
-        let changes: [&dyn Fn(); 9] = [
+        let changes: [&dyn Fn(); 10] = [
             &|| metrics.account_known(UNKNOWN_ACCOUNT),
             &|| metrics.account_known("123456789012"),
             &|| metrics.check_succeeded("123456789012", took, at, at),
             &|| metrics.check_failed("123456789012", took, REASONS[0]),
+            &|| metrics.check_overran("123456789012"),
             &|| metrics.published(1, 2),
             &|| metrics.config_loaded(Some(at)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),

@@ -1,5 +1,6 @@
 //! What a worker does next: a pure function of its plan and the time.
 
+use super::phase::Phase;
 use crate::model::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -12,10 +13,32 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The configured times of checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Time between two checks, before jitter.
+    /// Time between two checks.
     pub interval: Duration,
-    /// The longest time that a check may take.
+    /// The longest time that a check may take, from the moment at which it may run.
     pub timeout: Duration,
+    /// Requests per second with which users are read between checks; 0 for none.
+    pub sweep_per_second: f64,
+}
+
+/// A moment by both clocks, and when the account is due by its ID; `None` while that is not known.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// By the clock that is never adjusted.
+    pub now: Instant,
+    /// By the wall clock.
+    pub wall_clock: Timestamp,
+    /// Of the account.
+    pub phase: Option<Phase>,
+}
+
+impl Moment {
+    /// The first time at which the account is due, `earliest` from now at the soonest.
+    fn due_after(self, earliest: Duration, interval: Duration) -> Instant {
+        let at = saturating_add(self.now, earliest);
+        let from = self.wall_clock.checked_add(earliest).unwrap_or(Timestamp::MAX);
+        self.phase.map_or(at, |phase| saturating_add(at, phase.wait(interval, from)))
+    }
 }
 
 /// What a worker does next.
@@ -23,6 +46,8 @@ pub struct Timing {
 pub enum Action {
     /// Starts a check.
     Check,
+    /// Another check is due while one is running or waiting: it is left out.
+    Overrun,
     /// Evaluates the state again: a verdict can have changed by the passing of time.
     Evaluate,
     /// Nothing is due before this time.
@@ -32,49 +57,76 @@ pub enum Action {
 /// When things are due.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// `None` while a check is running.
-    next_check: Option<Instant>,
+    check: PlannedCheck,
     /// The wall-clock time at which a verdict can change, and when to read the wall clock again.
     next_evaluation: Option<(Timestamp, Instant)>,
     failures_in_a_row: u32,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum PlannedCheck {
+    /// The next check is due at this time.
+    At(Instant),
+    /// A check that was due at `due` is running, or waits until it may; another one is due at `next`.
+    Started { due: Instant, next: Instant },
+}
+
 impl Plan {
     /// The first check is due at once.
     pub fn new(now: Instant) -> Self {
-        Plan { next_check: Some(now), next_evaluation: None, failures_in_a_row: 0 }
+        Plan { check: PlannedCheck::At(now), next_evaluation: None, failures_in_a_row: 0 }
     }
 
     /// What is due at this time.
     pub fn next(&self, now: Instant) -> Action {
-        if self.next_check.is_some_and(|at| at <= now) {
-            return Action::Check;
-        }
+        let next_check = match self.check {
+            PlannedCheck::At(at) if at <= now => return Action::Check,
+            PlannedCheck::Started { next, .. } if next <= now => return Action::Overrun,
+            PlannedCheck::At(at) => at,
+            // Wakes the worker from time to time, which reports what the check has done so far.
+            PlannedCheck::Started { next, .. } => next.min(saturating_add(now, LONGEST_WAIT)),
+        };
         if self.next_evaluation.is_some_and(|(_, at)| at <= now) {
             return Action::Evaluate;
         }
-        let due = self.next_check.into_iter().chain(self.next_evaluation.map(|(_, at)| at)).min();
-        Action::WaitUntil(due.unwrap_or_else(|| saturating_add(now, LONGEST_WAIT)))
+        Action::WaitUntil(self.next_evaluation.map_or(next_check, |(_, at)| at.min(next_check)))
     }
 
-    /// A check is running: none is due until it ends.
-    pub fn check_started(&mut self) {
-        self.next_check = None;
+    /// A check is running, or waits until it may: none is started until it ends.
+    pub fn check_started(&mut self, moment: Moment, timing: Timing) {
+        // A first check, or a repeated one, is not followed by an overrun for being late in its interval.
+        let nearly = scaled(timing.interval, if moment.phase.is_some() { 0.9 } else { 1.0 });
+        let next = moment.due_after(nearly, timing.interval);
+        self.check = PlannedCheck::Started { due: moment.now, next };
     }
 
-    /// Plans the next check: after the interval, and after a failure in 5 seconds, doubled for each further failure up
-    /// to the interval. `jitter` from 0 to 1 stands for -10 % to +10 % of that: many exporters must not call AWS in
-    /// step.
-    pub fn check_ended(&mut self, succeeded: bool, now: Instant, timing: Timing, jitter: f64) {
+    /// The check that was due is left out: checks do not pile up.
+    pub fn check_overran(&mut self, timing: Timing) {
+        if let PlannedCheck::Started { next, .. } = &mut self.check {
+            *next = saturating_add(*next, timing.interval);
+        }
+    }
+
+    /// Plans the next check: when the account is due again, at the soonest a tenth of the interval after the last check
+    /// was due; and after a failure in 5 seconds, doubled for each further failure up to the interval. `jitter` from 0
+    /// to 1 stands for -10 % to +10 % of that pause: many exporters must not call AWS in step.
+    pub fn check_ended(&mut self, succeeded: bool, moment: Moment, timing: Timing, jitter: f64) {
         self.failures_in_a_row = if succeeded { 0 } else { self.failures_in_a_row.saturating_add(1) };
-        let pause = match self.failures_in_a_row {
-            0 => timing.interval,
-            n => FIRST_RETRY
-                .saturating_mul(1_u32.checked_shl(n.saturating_sub(1)).unwrap_or(u32::MAX))
-                .min(timing.interval),
+        let next = match self.failures_in_a_row {
+            0 if moment.phase.is_some() => {
+                let since_due = match self.check {
+                    PlannedCheck::Started { due, .. } => moment.now.saturating_duration_since(due),
+                    PlannedCheck::At(_) => Duration::ZERO,
+                };
+                moment.due_after(scaled(timing.interval, 0.1).saturating_sub(since_due), timing.interval)
+            }
+            0 => saturating_add(moment.now, scaled(timing.interval, 0.9 + 0.2 * jitter)),
+            n => {
+                let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(n.saturating_sub(1)).unwrap_or(u32::MAX));
+                saturating_add(moment.now, scaled(pause.min(timing.interval), 0.9 + 0.2 * jitter))
+            }
         };
-        let pause = Duration::try_from_secs_f64(pause.as_secs_f64() * (0.9 + 0.2 * jitter)).unwrap_or(pause);
-        self.next_check = Some(saturating_add(now, pause));
+        self.check = PlannedCheck::At(next);
     }
 
     /// Plans the next evaluation; `at` is the time at which a verdict can change, `None` if none can.
@@ -95,6 +147,10 @@ impl Plan {
             _ => false,
         }
     }
+}
+
+fn scaled(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(duration)
 }
 
 /// An instant is at most some centuries away.

@@ -1,7 +1,9 @@
 //! Checks one account for as long as the process runs.
 
 use super::check::{Check, check_account};
-use super::plan::{Action, Plan, Timing, saturating_add};
+use super::pacing::Pacing;
+use super::phase::Phase;
+use super::plan::{Action, Moment, Plan, Timing, saturating_add};
 use crate::model::{Account, AccountId, Timestamp};
 use crate::policy::Policy;
 use crate::source::{NoProgress, Request, Source, SourceError};
@@ -24,6 +26,9 @@ pub trait Events: Send + Sync {
     fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError);
     /// A new state to publish. It precedes [`check_succeeded`](Self::check_succeeded).
     fn state_changed(&self, state: &Arc<AccountState>);
+    /// A check was due while the one before it was running, or waiting until it may; `account` is `None` as long as it
+    /// is not identified.
+    fn check_overran(&self, _account: Option<AccountId>) {}
 }
 
 /// Checks one account, and evaluates it again as time passes or the policy changes.
@@ -36,6 +41,8 @@ pub struct Worker {
     pub source: Arc<dyn Source>,
     /// The configured times of checks.
     pub timing: Timing,
+    /// The limits that all workers of the process share.
+    pub pacing: Arc<Pacing>,
     /// The policy in force; a change is applied at once.
     pub policy: watch::Receiver<Arc<Policy>>,
     /// Receives what happens.
@@ -59,8 +66,13 @@ impl Worker {
         loop {
             let wake_up = match plan.next(Instant::now()) {
                 Action::Check => {
-                    plan.check_started();
+                    plan.check_started(self.moment(account), self.timing);
                     check = Some(self.check(state.clone(), account));
+                    continue;
+                }
+                Action::Overrun => {
+                    plan.check_overran(self.timing);
+                    self.events.check_overran(account);
                     continue;
                 }
                 Action::Evaluate => {
@@ -79,7 +91,7 @@ impl Worker {
                 (took, identified, result) = ended => {
                     check = None;
                     account = identified.or(account);
-                    plan.check_ended(result.is_ok(), Instant::now(), self.timing, fastrand::f64());
+                    plan.check_ended(result.is_ok(), self.moment(account), self.timing, fastrand::f64());
                     match result {
                         Ok(new) => self.succeeded(new, took, &mut state, &mut plan),
                         Err(error) => self.events.check_failed(account, took, &error),
@@ -91,12 +103,19 @@ impl Worker {
         }
     }
 
+    fn moment(&self, account: Option<AccountId>) -> Moment {
+        Moment { now: Instant::now(), wall_clock: (self.now)(), phase: account.map(Phase::of) }
+    }
+
     fn check(&self, previous: Option<Arc<AccountState>>, known: Option<AccountId>) -> BoxFuture<'static, Ended> {
         let source = Arc::clone(&self.source);
         let policy = Arc::clone(&self.policy.borrow());
         let events = Arc::clone(&self.events);
+        let pacing = Arc::clone(&self.pacing);
         let (expected, limit, now) = (self.account, self.timing.timeout, self.now);
         Box::pin(async move {
+            let _permit = pacing.check().await;
+            // Time in the queue is not time of the check.
             let started = Instant::now();
             let deadline = saturating_add(started, limit);
             let request = Request { only_user: None, deadline, progress: Arc::new(NoProgress) };

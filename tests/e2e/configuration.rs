@@ -54,6 +54,7 @@ fn the_documented_defaults_hold() {
         ("check.timeout", "10m"),
         ("collect.last_used", "false"),
         ("aws.max_requests_per_second", "10"),
+        ("aws.max_accounts", "64"),
         ("aws.concurrency", "8"),
         ("metrics.users", "all"),
         ("metrics.user_info", "false"),

@@ -73,7 +73,9 @@ impl ExporterMetrics {
         self.change(|m| {
             if account_id != UNKNOWN_ACCOUNT {
                 m.accounts.forget(UNKNOWN_ACCOUNT);
+                m.pacing.forget(UNKNOWN_ACCOUNT);
             }
+            m.pacing.account_known(account_id);
             m.accounts.up.with_label_values(&[account_id]).set(0);
             m.accounts.checks.with_label_values(&[account_id]);
             for reason in REASONS {
@@ -84,7 +86,10 @@ impl ExporterMetrics {
 
     /// Removes every series of an account.
     pub fn account_forgotten(&self, account_id: &str) {
-        self.change(|m| m.accounts.forget(account_id));
+        self.change(|m| {
+            m.accounts.forget(account_id);
+            m.pacing.forget(account_id);
+        });
     }
 
     /// A check ended at `now` after `took`; its listing was true at `facts_at`.

@@ -1,5 +1,6 @@
 //! Time is paused: tokio advances it to the next timer. The wall clock is derived from it.
 
+use super::super::pacing::Limits;
 use super::*;
 use crate::model::{
     AccessKey, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing, Observation, Partition, RootKeys,
@@ -169,7 +170,12 @@ fn failing() -> Answer {
     Box::new(|| Err(SourceError::Throttled { operation: "ListUsers", message: String::new() }))
 }
 
-const TIMING: Timing = Timing { interval: Duration::from_secs(300), timeout: Duration::from_secs(60) };
+const TIMING: Timing =
+    Timing { interval: Duration::from_secs(300), timeout: Duration::from_secs(60), sweep_per_second: 0.0 };
+
+fn pacing(accounts: usize) -> Arc<Pacing> {
+    Pacing::new(Limits { accounts, requests: 64 })
+}
 
 /// Runs a worker for so long; the recorder has its events.
 async fn run(source: Arc<Script>, duration: Duration) -> Arc<Recorder> {
@@ -181,21 +187,31 @@ async fn run_with(source: Arc<Script>, policy: watch::Receiver<Arc<Policy>>, dur
     wall_clock();
     let recorder = Arc::new(Recorder::default());
     let events = Arc::clone(&recorder);
-    let worker = Worker { account: None, state: None, source, timing: TIMING, policy, events, now: wall_clock };
+    let worker = Worker {
+        account: None,
+        state: None,
+        source,
+        timing: TIMING,
+        pacing: pacing(64),
+        policy,
+        events,
+        now: wall_clock,
+    };
     let _ = tokio::time::timeout(duration, worker.run()).await;
     recorder
 }
 
 #[tokio::test(start_paused = true)]
-async fn checks_begin_at_once_and_follow_at_the_interval_within_a_tenth() {
+async fn checks_begin_at_once_and_follow_at_the_times_of_the_account() {
     let source = Arc::new(Script::new(vec![compliant()]));
     let recorder = run(Arc::clone(&source), Duration::from_secs(3000)).await;
     let collected = source.collected();
     assert_eq!(collected[0], Duration::ZERO);
-    assert!((9..=11).contains(&collected.len()), "{collected:?}");
-    for pair in collected.windows(2) {
-        let pause = (pair[1] - pair[0]).as_secs_f64();
-        assert!((269.0..=331.0).contains(&pause), "{pause}");
+    assert_eq!(collected.len(), 11, "{collected:?}");
+    let due = Phase::of(account("123456789012").id).wait(TIMING.interval, Timestamp::UNIX_EPOCH);
+    for (n, at) in (0..).zip(&collected[1..]) {
+        let late = at.checked_sub(due + TIMING.interval * n).expect("not early");
+        assert!(late < Duration::from_millis(50), "{collected:?}");
     }
     assert_eq!(recorder.events()[..2], ["account 123456789012", "ok"]);
 }
@@ -253,6 +269,7 @@ async fn a_worker_of_a_certain_account_refuses_every_other_one() {
         state: None,
         source: Arc::new(Script { accounts: Mutex::new(accounts), ..Script::new(vec![compliant()]) }),
         timing: TIMING,
+        pacing: pacing(64),
         policy,
         events: Arc::clone(&recorder) as Arc<dyn Events>,
         now: wall_clock,
@@ -274,6 +291,7 @@ async fn the_state_of_an_earlier_worker_is_evaluated_and_stays_when_checks_fail(
         state: Some(earlier),
         source: Arc::new(Script::new(vec![failing()])),
         timing: TIMING,
+        pacing: pacing(64),
         policy,
         events: Arc::clone(&recorder) as Arc<dyn Events>,
         now: wall_clock,
@@ -355,12 +373,13 @@ fn the_plan_is_a_function_of_its_state_and_the_time() {
     let start = Instant::now();
     let wall = Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
+    let at = |seconds: u32| Moment { now: start + second * seconds, wall_clock: wall + second * seconds, phase: None };
     let mut plan = Plan::new(start);
     assert_eq!(plan.next(start), Action::Check);
-    plan.check_started();
+    plan.check_started(at(0), TIMING);
     plan.evaluate_at(Some(wall + second * 30), wall, start);
     assert_eq!(plan.next(start), Action::WaitUntil(start + second * 30), "a check is running");
-    plan.check_ended(true, start, TIMING, 0.5);
+    plan.check_ended(true, at(0), TIMING, 0.5);
     assert_eq!(plan.next(start + second * 30), Action::Evaluate);
     plan.evaluate_at(Some(wall + second * 3600), wall, start);
     assert_eq!(plan.next(start), Action::WaitUntil(start + second * 60), "wall clocks are adjusted");
@@ -368,7 +387,54 @@ fn the_plan_is_a_function_of_its_state_and_the_time() {
     assert!(!plan.postpone_evaluation(wall + second * 3600, start + second * 120));
     plan.evaluate_at(None, wall, start);
     assert_eq!(plan.next(start), Action::WaitUntil(start + TIMING.interval));
-    let endless = Timing { interval: Duration::MAX, timeout: Duration::MAX };
-    plan.check_ended(true, start, endless, 1.0);
-    assert!(matches!(plan.next(start), Action::WaitUntil(_)), "no arithmetic overflows");
+    let endless = Timing { interval: Duration::MAX, timeout: Duration::MAX, sweep_per_second: 0.0 };
+    for phase in [None, Some(Phase::of(account("999999999999").id))] {
+        let moment = Moment { phase, ..at(0) };
+        plan.check_started(moment, endless);
+        assert!(matches!(plan.next(start), Action::WaitUntil(_)), "no arithmetic overflows");
+        plan.check_ended(true, moment, endless, 1.0);
+        assert!(matches!(plan.next(start), Action::WaitUntil(_)), "no arithmetic overflows");
+    }
+}
+
+/// With the phase of an account, whose times are `due` and an interval later, and so on.
+#[test]
+fn checks_are_due_once_an_interval_whatever_happens_in_it() {
+    let start = Instant::now();
+    let phase = Phase::of(account("123456789012").id);
+    let due = phase.wait(TIMING.interval, Timestamp::UNIX_EPOCH);
+    assert!(due > Duration::from_secs(60), "else the numbers below do not fit");
+    let at =
+        |after: Duration| Moment { now: start + after, wall_clock: Timestamp::UNIX_EPOCH + after, phase: Some(phase) };
+    let second = Duration::from_secs(1);
+    let next_after = |started: Duration, ended: Duration| {
+        let mut plan = Plan::new(start);
+        plan.check_started(at(started), TIMING);
+        plan.check_ended(true, at(ended), TIMING, 0.5);
+        match plan.next(start + ended) {
+            Action::WaitUntil(next) => next - start,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(next_after(Duration::ZERO, second), due, "the first check");
+    assert_eq!(next_after(due, due + second), due + TIMING.interval);
+    assert_eq!(next_after(due, due + second * 299), due + TIMING.interval, "a check that takes almost as long");
+    assert_eq!(next_after(due, due + second * 301), due + TIMING.interval * 2, "the next one is over");
+    assert_eq!(next_after(due - second, due - second), due + TIMING.interval, "just checked, as after a failure");
+    assert_eq!(next_after(due - second * 31, due - second * 31), due);
+
+    let mut plan = Plan::new(start);
+    plan.check_started(at(due), TIMING);
+    let next = due + TIMING.interval;
+    assert_eq!(plan.next(start + next - second), Action::WaitUntil(start + next));
+    assert_eq!(plan.next(start + next), Action::Overrun);
+    plan.check_overran(TIMING);
+    assert!(matches!(plan.next(start + next), Action::WaitUntil(_)), "each is counted once");
+    assert_eq!(plan.next(start + next + TIMING.interval), Action::Overrun);
+
+    // The first check begins at any time: its place in the interval comes soon, and is not an overrun.
+    let mut plan = Plan::new(start);
+    plan.check_started(at(Duration::ZERO), TIMING);
+    assert!(matches!(plan.next(start + due), Action::WaitUntil(_)));
+    assert_eq!(plan.next(start + due + TIMING.interval), Action::Overrun);
 }
