@@ -7,7 +7,7 @@ help: ## Show the targets
 test: ## Everything that CI checks; installs the tools first
 	@scripts/test
 
-test-deploy: ## Only the tests that boot a machine and run containers, as root
+test-deploy: ## Only the tests that boot a machine, run containers or need a cluster, as root
 	@scripts/test --deploy
 
 check: ## The fast part: formatting, lints, unit tests

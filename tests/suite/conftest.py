@@ -36,9 +36,9 @@ def pytest_configure():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks what needs a machine or an image, before `-m` selects."""
+    """Marks what needs a machine, an image or a cluster, before `-m` selects."""
     for item in items:
-        if {"machine", "image"} & set(item.fixturenames):
+        if {"machine", "image", "cluster"} & set(item.fixturenames):
             item.add_marker("deploy")
 
 

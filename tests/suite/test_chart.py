@@ -25,34 +25,16 @@ import pytest
 import yaml
 
 from harness import ROOT, TOOLS, Process, Prometheus, Samples, exporter_binary, free_port, request, wait_until
+from helm import CASES, CHART, HELMS, case_name, find, helm_environment, merged, objects, run, workload
 
-CHART = ROOT / "helm" / "iam-key-exporter"
 DATA = ROOT / "tests" / "suite" / "chart"
-CASES = sorted((CHART / "ci").glob("*-values.yaml"))
-HELMS = ["helm3", "helm4"]
 # The oldest version that Chart.yaml allows and the newest that there are schemas of.
 OLDEST, NEWEST = "1.25.0", "1.37.0"
 
 
-def case_name(path):
-    return path.name.removesuffix("-values.yaml")
-
-
-def run(*arguments, **options):
-    return subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True, timeout=300, **options)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def helm_home(tmp_path_factory):
-    """An environment in which Helm does not use settings, plugins and caches of the developer."""
-    home = tmp_path_factory.mktemp("helm")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("HELM_"):
-                patch.delenv(name)
-        for kind in ("CACHE", "CONFIG", "DATA"):
-            patch.setenv(f"HELM_{kind}_HOME", str(home / kind.lower()))
-        patch.setenv("KUBECONFIG", os.devnull)
+    with helm_environment(tmp_path_factory.mktemp("helm")):
         yield
 
 
@@ -75,37 +57,13 @@ def rendered(path):
     return template(path)
 
 
-# libyaml if PyYAML was built with it: the pure Python loader takes seconds for the dashboards.
-YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def objects(text):
-    return [each for each in yaml.load_all(text, YamlLoader) if each]
-
-
-def find(manifests, kind, name=None):
-    found = [each for each in manifests if each["kind"] == kind and name in (None, each["metadata"]["name"])]
-    assert len(found) == 1, f"{kind}: {[each['metadata']['name'] for each in found]}"
-    return found[0]
-
-
 def pods(manifests):
     """Names and specs of all pods that the manifests create."""
     for each in manifests:
-        if each["kind"] == "Deployment":
-            yield "Deployment", each["spec"]["template"]["metadata"]["labels"], each["spec"]["template"]["spec"]
+        if each["kind"] in ("Deployment", "StatefulSet"):
+            yield each["kind"], each["spec"]["template"]["metadata"]["labels"], each["spec"]["template"]["spec"]
         elif each["kind"] == "Pod":
             yield "Pod", each["metadata"]["labels"], each["spec"]
-
-
-def merged(base, *others):
-    """Helm's merge of values: maps are merged, everything else is replaced."""
-    result = copy.deepcopy(base)
-    for other in others:
-        for key, value in other.items():
-            both = isinstance(value, dict) and isinstance(result.get(key), dict)
-            result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
 
 
 # --- generated parts ----------------------------------------------------------------------------------------------
@@ -502,13 +460,13 @@ def matches(selector, labels):
 def test_objects_find_each_other(case):
     manifests = objects(rendered(case))
     kinds = {each["kind"] for each in manifests}
-    deployment = find(manifests, "Deployment")
-    namespace = deployment["metadata"]["namespace"]
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    pod = deployment["spec"]["template"]["spec"]
+    exporter = workload(manifests)
+    namespace = exporter["metadata"]["namespace"]
+    labels = exporter["spec"]["template"]["metadata"]["labels"]
+    pod = exporter["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert matches(deployment["spec"]["selector"]["matchLabels"], labels)
+    assert matches(exporter["spec"]["selector"]["matchLabels"], labels)
     test_pods = [each for each in manifests if each["kind"] == "Pod"]
 
     # All objects use the same port, and mounted volumes exist.
@@ -901,7 +859,7 @@ class Pod(Process):
     """The exporter's container as rendered, run as a process: its arguments, its environment only, its volumes."""
 
     def __init__(self, manifests, directory, contents=None, environment=None, command=None):
-        pod = find(manifests, "Deployment")["spec"]["template"]["spec"]
+        pod = workload(manifests)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         mounts = {}
         for mount in container["volumeMounts"]:

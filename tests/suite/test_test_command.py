@@ -213,7 +213,7 @@ def test_the_fast_part_needs_no_tools(checkout):
 def test_the_deployment_tests_run_alone(checkout):
     result, calls = run(checkout, "--deploy")
     assert result.returncode == 0
-    assert calls[1:5] == ["tools prometheus python", "cargo fetch --locked", "crates restore", "cargo build --release --locked"]
+    assert calls[1:5] == ["tools prometheus python helm3 helm4 kube-apiserver crds-prometheus-operator crds-grafana-operator", "cargo fetch --locked", "crates restore", "cargo build --release --locked"]
     assert calls[5].startswith("pytest tests/suite -m deploy with ")
     assert result.stdout.splitlines()[-1] == "10 passed, 0 failed"
 
