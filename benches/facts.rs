@@ -7,8 +7,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use iam_key_exporter::exposition::encoder::{write_account, write_block};
 use iam_key_exporter::exposition::families::FAMILIES;
-use iam_key_exporter::exposition::family::header;
-use iam_key_exporter::exposition::{Encoder, Options, Users};
+use iam_key_exporter::exposition::family::{Kind, header};
+use iam_key_exporter::exposition::{Options, Page, Parts, Users};
 use iam_key_exporter::model::{
     AccessKey, Collector, KeyStatus, KeysResult, LastUsed, Observation, Timestamp, UserName,
 };
@@ -99,6 +99,14 @@ fn snapshot() -> Snapshot {
     Snapshot::new(Arc::default()).with(Arc::new(state()))
 }
 
+/// Publishes all accounts and puts the page together, as a scrape does.
+fn publish(parts: &Parts, snapshot: &Snapshot) -> Arc<Page> {
+    for state in snapshot.accounts() {
+        parts.publish(parts.encode(state), snapshot, now());
+    }
+    parts.page()
+}
+
 fn options() -> Options {
     Options { users: Users::All, user_info: false, tags: Vec::new(), access_key_id: false }
 }
@@ -145,8 +153,8 @@ fn apply_one_user(bencher: Bencher) {
     let policy = Arc::new(Policy::default());
     let mut state = Arc::new(state());
     let mut snapshot = Snapshot::new(Arc::clone(&policy)).with(Arc::clone(&state));
-    let mut encoder = Encoder::new(options());
-    encoder.encode(&snapshot, now());
+    let parts = Parts::new(options());
+    publish(&parts, &snapshot);
     let mut round = 0;
     bencher.bench_local(move || {
         round += 1;
@@ -159,8 +167,8 @@ fn apply_one_user(bencher: Bencher) {
         let changed = Arc::make_mut(&mut state);
         changed.apply(Observation::UserKeys { user: UserName::new("user-02500"), at, keys });
         changed.evaluate(&policy, now());
-        snapshot = snapshot.with(Arc::clone(&state));
-        encoder.encode(black_box(&snapshot), now())
+        snapshot.put(Arc::clone(&state));
+        publish(&parts, black_box(&snapshot))
     });
 }
 
@@ -181,16 +189,16 @@ fn encode_text_with_prometheus_crate(bencher: Bencher) {
 #[divan::bench]
 fn encode_and_compress(bencher: Bencher) {
     let snapshot = snapshot();
-    bencher.counter(ItemsCount::new(SERIES)).bench(|| Encoder::new(options()).encode(black_box(&snapshot), now()));
+    bencher.counter(ItemsCount::new(SERIES)).bench(|| publish(&Parts::new(options()), black_box(&snapshot)));
 }
 
 /// A check that changed nothing.
 #[divan::bench]
 fn encode_unchanged(bencher: Bencher) {
     let snapshot = snapshot();
-    let mut encoder = Encoder::new(options());
-    encoder.encode(&snapshot, now());
-    bencher.bench_local(move || encoder.encode(black_box(&snapshot), now()));
+    let parts = Parts::new(options());
+    publish(&parts, &snapshot);
+    bencher.bench_local(move || publish(&parts, black_box(&snapshot)));
 }
 
 fn encode(snapshot: &Snapshot, options: &Options) -> Vec<Vec<u8>> {
@@ -205,7 +213,7 @@ fn encode(snapshot: &Snapshot, options: &Options) -> Vec<Vec<u8>> {
         };
         FAMILIES.iter().map(text).collect()
     };
-    snapshot.accounts.values().flat_map(|state| texts(state)).collect()
+    snapshot.accounts().flat_map(|state| texts(state)).collect()
 }
 
 fn gather(registry: &Registry) -> Vec<u8> {
@@ -228,9 +236,9 @@ fn registry(snapshot: &Snapshot) -> Registry {
     let active = vector("aws_iam_access_key_active", &of_key);
     let created = vector("aws_iam_access_key_created_timestamp_seconds", &of_key);
     let last_used = vector("aws_iam_access_key_last_used_timestamp_seconds", &of_key);
-    for (account, state) in &snapshot.accounts {
+    for state in snapshot.accounts() {
         for entry in state.users().iter() {
-            let (account, name) = (account.as_str(), entry.user.name.as_str());
+            let (account, name) = (state.account.id.as_str(), entry.user.name.as_str());
             user_active.with_label_values(&[account, name]).set(entry.user.active_keys().unwrap() as i64);
             for (index, key) in entry.keys().unwrap().iter().enumerate() {
                 let number = (index + 1).to_string();
@@ -255,7 +263,7 @@ fn assert_same_text() {
     for (family, text) in FAMILIES.iter().zip(&texts) {
         let text = std::str::from_utf8(text).unwrap();
         if text.lines().count() > 1000 {
-            ours += std::str::from_utf8(&header(family.name, family.help)).unwrap();
+            ours += std::str::from_utf8(&header(family.name, family.help, Kind::Gauge)).unwrap();
             ours += text;
         }
     }

@@ -16,6 +16,7 @@ use crate::aws::collect::{AwsSource, Choice};
 use crate::aws::counting::RequestObserver;
 use crate::config::values::CollectorChoice;
 use crate::config::{Config, ConfigError, Input};
+use crate::exposition::Parts;
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, AppState, Listeners, Reloads};
 use crate::model::Timestamp;
@@ -40,11 +41,12 @@ pub async fn serve(
     mut signals: ShutdownSignals,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(ExporterMetrics::new(config.interval()));
-    metrics.account_known(UNKNOWN_ACCOUNT);
+    let parts = Arc::new(Parts::new(options::exposition(&config.settings)));
+    parts.account_known(UNKNOWN_ACCOUNT);
     metrics.config_loaded(Some(Timestamp::now()));
     let reloads = Arc::new(Reloads::default());
     let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
-    let state = Arc::new(AppState::new(Arc::clone(&metrics), lifecycle));
+    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle));
     state.update(|status| status.account(UNKNOWN_ACCOUNT, |_| ()));
     let (policy_sender, policy) = watch::channel(Arc::new(config.policy.clone()));
     let reloader = Reloader::install(config.clone(), Arc::new(load), policy_sender, Arc::clone(&metrics))
@@ -59,7 +61,7 @@ pub async fn serve(
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
     let reloading = tokio::spawn(reloader.run(reloads));
-    let checks = tokio::spawn(run_checks(config.clone(), policy, Arc::clone(&metrics), Arc::clone(&state)));
+    let checks = tokio::spawn(run_checks(config.clone(), policy, metrics, parts, Arc::clone(&state)));
 
     let server = tokio::spawn(async move {
         http::serve(listeners, state, config.settings.web.max_connections.get(), signals.first()).await;
@@ -78,10 +80,10 @@ async fn run_checks(
     config: Config,
     policy: watch::Receiver<Arc<Policy>>,
     metrics: Arc<ExporterMetrics>,
+    parts: Arc<Parts>,
     state: Arc<AppState>,
 ) {
-    let exposition = options::exposition(&config.settings);
-    let publisher = Publisher::new(exposition, policy.borrow().clone(), Arc::clone(&metrics), state);
+    let publisher = Publisher::new(policy.clone(), parts, state);
     let worker = Worker {
         account: None,
         state: None,

@@ -17,13 +17,13 @@ pub use lifecycle::{ReloadOutcome, Reloads};
 pub use server::{ListenError, Listeners, serve};
 pub use status::{AccountStatus, Failure, Status};
 
-use crate::exposition::Page;
+use crate::exposition::Parts;
 use crate::exposition::exporter::ExporterMetrics;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-/// What the handlers read. The publisher replaces its parts as a whole; a handler clones a pointer.
+/// What the handlers read.
 pub struct AppState {
-    page: RwLock<Arc<Page>>,
+    parts: Arc<Parts>,
     status: RwLock<Status>,
     metrics: Arc<ExporterMetrics>,
     lifecycle: Option<Arc<Reloads>>,
@@ -31,13 +31,8 @@ pub struct AppState {
 
 impl AppState {
     /// Without `lifecycle`, requests to reload are refused.
-    pub fn new(metrics: Arc<ExporterMetrics>, lifecycle: Option<Arc<Reloads>>) -> Self {
-        AppState { page: RwLock::default(), status: RwLock::default(), metrics, lifecycle }
-    }
-
-    /// Replaces the page that `/metrics` serves.
-    pub fn show(&self, page: Page) {
-        *write(&self.page) = Arc::new(page);
+    pub fn new(parts: Arc<Parts>, metrics: Arc<ExporterMetrics>, lifecycle: Option<Arc<Reloads>>) -> Self {
+        AppState { parts, status: RwLock::default(), metrics, lifecycle }
     }
 
     /// Changes the status of the accounts, see [`Status`], and returns the result of `change`.
@@ -48,10 +43,6 @@ impl AppState {
     /// Whether `/-/ready` answers 200, see [`Status::is_ready`].
     pub fn is_ready(&self) -> bool {
         self.read_status(Status::is_ready)
-    }
-
-    fn page(&self) -> Arc<Page> {
-        self.page.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn read_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {

@@ -18,7 +18,7 @@
 //! * [`source`]: the interface of collectors, [`source::Source`], and those without AWS: file, demo.
 //! * [`accounts`]: which accounts are checked: that of the credentials, listed ones, members of an organisation; shards. Pure.
 //! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
-//!   [`exposition::exporter`] the metrics about the exporter itself.
+//!   [`exposition::exporter`] the metrics about the exporter itself; [`exposition::Parts`] are what a page is made of.
 //! * [`schedule`]: workers: when to check, to recheck and to evaluate again.
 //! * [`http`]: accept loop, routes, the status page.
 //! * [`cli`]: commands and flags. [`config`]: settings, from flags and the file; [`config::settings::SETTINGS`] is their

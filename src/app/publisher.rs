@@ -1,57 +1,47 @@
 //! Publishes what workers report: metrics, the page, the status of accounts, and log records.
 
-use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
-use crate::exposition::{Encoder, Options};
+mod log;
+
+use crate::exposition::Parts;
+use crate::exposition::exporter::UNKNOWN_ACCOUNT;
 use crate::http::{AppState, Failure};
 use crate::model::{Account, AccountId, Timestamp};
-use crate::policy::{ExemptionState, Policy, Status};
+use crate::policy::{Policy, Status};
 use crate::schedule::Events;
 use crate::source::SourceError;
 use crate::state::{AccountState, Snapshot};
-use std::collections::{BTreeSet, HashMap};
+use log::Log;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
+/// Every method costs what its account costs, however many others there are.
 pub(super) struct Publisher {
-    metrics: Arc<ExporterMetrics>,
+    policy: watch::Receiver<Arc<Policy>>,
+    parts: Arc<Parts>,
     state: Arc<AppState>,
-    store: Mutex<Store>,
-    logged: Mutex<Logged>,
-}
-
-/// The last good state of every account, and its encoding.
-struct Store {
-    snapshot: Snapshot,
-    encoder: Encoder,
-}
-
-/// What was logged, so that a lasting condition is logged once.
-#[derive(Default)]
-struct Logged {
-    accounts: BTreeSet<AccountId>,
-    /// The reason of the last failed check, by account; `None` while the account is not known.
-    failures: HashMap<Option<AccountId>, &'static str>,
-    warnings: BTreeSet<Warning>,
-}
-
-/// A condition that needs attention.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Warning {
-    ExemptionExpired { user: String },
-    ExemptionUnmatched { user: String },
-    RuleNotEvaluated { account: AccountId, rule: &'static str },
-    UsersUnknown { account: AccountId, users: u64 },
+    /// Locked after `snapshot`, if both are.
+    log: Mutex<Log>,
+    /// The last good state of every account.
+    snapshot: Mutex<Snapshot>,
 }
 
 impl Publisher {
-    pub(super) fn new(
-        options: Options,
-        policy: Arc<Policy>,
-        metrics: Arc<ExporterMetrics>,
-        state: Arc<AppState>,
-    ) -> Self {
-        let store = Store { snapshot: Snapshot::new(policy), encoder: Encoder::new(options) };
-        Publisher { metrics, state, store: Mutex::new(store), logged: Mutex::default() }
+    /// `policy` is the one in force, of which accounts may override settings of rules, but not exemptions.
+    pub(super) fn new(policy: watch::Receiver<Arc<Policy>>, parts: Arc<Parts>, state: Arc<AppState>) -> Self {
+        let mut snapshot = Snapshot::new(Arc::clone(&policy.borrow()));
+        snapshot.set_incomplete(true);
+        Publisher { policy, parts, state, log: Mutex::default(), snapshot: Mutex::new(snapshot) }
+    }
+
+    /// Removes an account with all its series.
+    pub(super) fn remove(&self, account: AccountId) {
+        lock(&self.log).forget(account);
+        self.state.update(|s| s.remove(account.as_str()));
+        self.update(|snapshot, now| {
+            snapshot.remove(account);
+            self.parts.remove(account.as_str(), snapshot, now);
+        });
     }
 
     fn update_status(&self, state: &AccountState) {
@@ -66,135 +56,85 @@ impl Publisher {
         });
     }
 
-    fn log_warnings(&self, snapshot: &Snapshot) {
-        let warnings = warnings(snapshot, Timestamp::now());
-        let mut logged = lock(&self.logged);
-        for warning in warnings.difference(&logged.warnings) {
-            warning.log();
+    /// A check has ended: it may have been the last one that was missing.
+    fn check_ended(&self) {
+        if lock(&self.snapshot).is_incomplete() && self.state.is_ready() {
+            self.update(|snapshot, now| {
+                snapshot.set_incomplete(false);
+                self.parts.publish_whole(snapshot, now);
+            });
         }
-        logged.warnings = warnings;
+    }
+
+    /// Changes the snapshot and publishes it in one step.
+    fn update(&self, update: impl FnOnce(&mut Snapshot, Timestamp)) {
+        let policy = Arc::clone(&self.policy.borrow());
+        let mut snapshot = lock(&self.snapshot);
+        let now = Timestamp::now();
+        snapshot.set_policy(&policy);
+        update(&mut snapshot, now);
+        lock(&self.log).exemptions_changed(&snapshot, now);
     }
 }
 
 impl Events for Publisher {
     fn account_identified(&self, account: &Account) {
-        if !lock(&self.logged).accounts.insert(account.id) {
+        if !lock(&self.log).identified(account.id) {
             return;
         }
         let account_id = account.id.as_str();
-        self.metrics.account_known(account_id);
+        self.parts.account_known(account_id);
+        self.update(|snapshot, now| self.parts.remove(UNKNOWN_ACCOUNT, snapshot, now));
         self.state.update(|s| {
             s.remove(UNKNOWN_ACCOUNT);
             s.account(account_id, |_| ());
         });
-        tracing::info!(account_id, "account identified");
     }
 
     fn account_forgotten(&self, account: AccountId) {
-        let account_id = account.as_str();
-        {
-            let mut logged = lock(&self.logged);
-            logged.accounts.remove(&account);
-            logged.failures.remove(&Some(account));
-        }
-        self.metrics.account_forgotten(account_id);
-        self.state.update(|s| s.remove(account_id));
-        tracing::info!(account_id, "account forgotten, the credentials belong to another one");
+        self.remove(account);
+        tracing::info!(account_id = account.as_str(), "account forgotten, the credentials belong to another one");
     }
 
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp) {
         let account_id = account.as_str();
         let now = Timestamp::now();
-        self.metrics.check_succeeded(account_id, took, now, listed_at);
-        let first = self.state.update(|s| {
+        self.parts.check_succeeded(account_id, took, now, listed_at);
+        let is_first = self.state.update(|s| {
             s.account(account_id, |account| {
                 account.failure = None;
                 account.last_success.replace(now).is_none()
             })
         });
-        let duration_seconds = took.as_secs_f64();
-        let mut logged = lock(&self.logged);
-        logged.failures.remove(&None);
-        if logged.failures.remove(&Some(account)).is_some() || first {
-            tracing::info!(account_id, duration_seconds, "check succeeded");
-        } else {
-            tracing::debug!(account_id, duration_seconds, "check succeeded");
-        }
+        lock(&self.log).succeeded(account, took.as_secs_f64(), is_first);
+        self.check_ended();
     }
 
     fn check_failed(&self, account: Option<AccountId>, took: Duration, error: &SourceError) {
         let account_id = account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str);
-        let (reason, error) = (error.reason(), error.to_string());
-        self.metrics.check_failed(account_id, took, reason);
+        let reason = error.reason();
+        self.parts.check_failed(account_id, took, reason);
         let failure = Failure { at: Timestamp::now(), reason };
         self.state.update(|s| s.account(account_id, |account| account.failure = Some(failure)));
-        let duration_seconds = took.as_secs_f64();
-        // Messages carry request IDs; only another reason is a change.
-        if lock(&self.logged).failures.insert(account, reason) == Some(reason) {
-            tracing::debug!(account_id, reason, error, duration_seconds, "check failed again");
-        } else {
-            tracing::warn!(account_id, reason, error, duration_seconds, "check failed, last good data kept");
-        }
+        lock(&self.log).failed(account, account_id, reason, &error.to_string(), took.as_secs_f64());
+        self.check_ended();
     }
 
     fn check_overran(&self, account: Option<AccountId>) {
-        self.metrics.check_overran(account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str));
+        self.parts.check_overran(account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str));
     }
 
     fn state_changed(&self, state: &Arc<AccountState>) {
-        let (page, snapshot) = {
-            let mut store = lock(&self.store);
-            store.snapshot = store.snapshot.with(Arc::clone(state));
-            let Store { snapshot, encoder } = &mut *store;
-            (encoder.encode(snapshot, Timestamp::now()), snapshot.clone())
-        };
-        let (plain, gzip) = page.sizes();
-        self.state.show(page);
-        self.metrics.published(plain, gzip);
+        // The expensive part, at the same time as those of other accounts.
+        let inventory = self.parts.encode(state);
+        self.update(|snapshot, now| {
+            snapshot.put(Arc::clone(state));
+            self.parts.publish(inventory, snapshot, now);
+        });
         self.update_status(state);
-        self.log_warnings(&snapshot);
-    }
-}
-
-fn warnings(snapshot: &Snapshot, now: Timestamp) -> BTreeSet<Warning> {
-    let mut warnings = BTreeSet::new();
-    for (exemption, state) in snapshot.policy.exemptions.iter().zip(snapshot.exemption_states(now)) {
-        let user = exemption.user.clone();
-        match state {
-            ExemptionState::Used => {}
-            ExemptionState::Expired => {
-                warnings.insert(Warning::ExemptionExpired { user });
-            }
-            ExemptionState::Unmatched => {
-                warnings.insert(Warning::ExemptionUnmatched { user });
-            }
-        }
-    }
-    for (&account, state) in &snapshot.accounts {
-        let totals = state.totals();
-        for total in state.rule_totals(&totals).iter().filter(|t| t.violations.is_none()) {
-            warnings.insert(Warning::RuleNotEvaluated { account, rule: total.rule.name() });
-        }
-        let users = totals.users(Status::Unknown);
-        if users > 0 {
-            warnings.insert(Warning::UsersUnknown { account, users });
-        }
-    }
-    warnings
-}
-
-impl Warning {
-    fn log(&self) {
-        match self {
-            Warning::ExemptionExpired { user } => tracing::warn!(user, "exemption expired"),
-            Warning::ExemptionUnmatched { user } => tracing::warn!(user, "exemption matches no user"),
-            Warning::RuleNotEvaluated { account, rule } => {
-                tracing::warn!(account_id = account.as_str(), rule, "rule not evaluated, data is missing");
-            }
-            Warning::UsersUnknown { account, users } => {
-                tracing::warn!(account_id = account.as_str(), users, "keys of some users are unknown");
-            }
-        }
+        let mut log = lock(&self.log);
+        log.account_changed(state);
+        log.user_series_changed(self.parts.user_series());
     }
 }
 
@@ -203,29 +143,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exposition::Users;
-    use crate::model::Partition;
-
-    #[test]
-    fn a_forgotten_account_is_neither_in_the_metrics_nor_on_the_status_page() {
-        let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
-        let state = Arc::new(AppState::new(Arc::clone(&metrics), None));
-        let options = Options { users: Users::All, user_info: false, tags: vec![], access_key_id: false };
-        let publisher = Publisher::new(options, Arc::default(), Arc::clone(&metrics), Arc::clone(&state));
-        let account =
-            |id: &str| Account { id: id.parse().unwrap(), name: String::new(), partition: Partition::default() };
-        let (wrong, right) = (account("999999999999"), account("123456789012"));
-
-        publisher.account_identified(&wrong);
-        publisher.check_failed(Some(wrong.id), Duration::ZERO, &SourceError::Credentials(String::new()));
-        publisher.account_forgotten(wrong.id);
-        publisher.account_identified(&right);
-
-        let text = String::from_utf8(metrics.own().plain().to_vec()).unwrap();
-        assert!(!text.contains("999999999999") && text.contains("123456789012"), "{text}");
-        let accounts = state.update(|s| s.accounts().map(|(id, _)| id.to_owned()).collect::<Vec<_>>());
-        assert_eq!(accounts, ["123456789012"]);
-    }
-}
+mod tests;

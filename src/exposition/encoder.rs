@@ -1,128 +1,137 @@
-//! Encodes snapshots. What has not changed since the last snapshot is not encoded again: the unit is a family of one
-//! account, or of one block of its users.
+//! Encodes the inventory of one account. What has not changed since the last time is not encoded again: the unit is a
+//! family of the account, or of one block of its users.
 
 use super::Options;
 use super::families::{FAMILIES, Family, Write};
-use super::family::{Samples, header};
-use super::page::{Compressor, Page, Segment};
-use crate::model::{AccountId, Timestamp};
-use crate::state::{AccountState, Block, Snapshot};
+use super::family::Samples;
+use super::segment::{Compressor, Segment, Sum};
+use crate::model::AccountId;
+use crate::state::{AccountState, Block};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Encodes snapshots and keeps the segments of the last one.
-pub struct Encoder {
-    options: Options,
-    compressor: Compressor,
-    /// One for each family.
-    headers: Vec<Arc<Segment>>,
-    accounts: HashMap<AccountId, EncodedAccount>,
+/// The encoded inventory of one account.
+#[derive(Debug)]
+pub struct Inventory {
+    account: AccountId,
+    /// The text of each family; empty for families of users.
+    texts: Vec<Box<[u8]>>,
+    blocks: Vec<EncodedBlock>,
+    /// Of each family, over all blocks.
+    sums: Vec<Sum>,
+}
+
+/// The segments of one block of users.
+#[derive(Debug)]
+struct EncodedBlock {
+    block: Arc<Block>,
+    encoded: Arc<Segments>,
+}
+
+#[derive(Debug)]
+struct Segments {
+    /// One for each family; empty for families of accounts.
+    families: Vec<Arc<Segment>>,
+    /// The number of series.
+    series: usize,
+}
+
+impl Inventory {
+    /// The account.
+    pub(super) fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The samples of a family of accounts.
+    pub(super) fn text(&self, family: usize) -> &[u8] {
+        &self.texts[family]
+    }
+
+    /// The segments of a family of users, without empty ones.
+    pub(super) fn segments(&self, family: usize) -> impl Iterator<Item = &Arc<Segment>> + Clone {
+        self.blocks.iter().map(move |block| &block.encoded.families[family]).filter(|segment| !segment.is_empty())
+    }
+
+    /// The sum of the segments of a family of users.
+    pub(super) fn sum(&self, family: usize) -> Sum {
+        self.sums[family]
+    }
+
+    /// The number of series of users.
+    pub(super) fn user_series(&self) -> usize {
+        self.blocks.iter().map(|block| block.encoded.series).sum()
+    }
+
+    /// Whether a family is the same in both.
+    pub(super) fn is_same(&self, other: &Inventory, family: usize) -> bool {
+        self.texts[family] == other.texts[family]
+            && self.sums[family] == other.sums[family]
+            && self.segments(family).map(Arc::as_ptr).eq(other.segments(family).map(Arc::as_ptr))
+    }
+}
+
+/// Encodes an account; `old` is the result of the last time.
+pub(super) fn encode(
+    state: &AccountState,
+    old: Option<&Inventory>,
+    options: &Options,
+    compressor: &mut Compressor,
+) -> Inventory {
+    let text = |family: &Family| {
+        let mut text = Vec::new();
+        write_account(family, state, options, &mut text);
+        text.into_boxed_slice()
+    };
+    let old_blocks = old.map_or(&[][..], |old| &old.blocks);
+    let by_address: HashMap<_, _> = old_blocks.iter().map(|old| (Arc::as_ptr(&old.block), old)).collect();
+    let by_name: HashMap<_, _> = old_blocks.iter().map(|old| (first_name(&old.block), old)).collect();
+    let mut encoder = BlockEncoder { state, options, compressor, buffer: Vec::new(), empty: Arc::default() };
+    let encode_block = |block: &Arc<Block>| {
+        let encoded = match by_address.get(&Arc::as_ptr(block)) {
+            Some(old) => Arc::clone(&old.encoded),
+            None => Arc::new(encoder.encode(block, by_name.get(first_name(block)).map(|old| &*old.encoded))),
+        };
+        EncodedBlock { block: Arc::clone(block), encoded }
+    };
+    let blocks: Vec<EncodedBlock> = state.users().blocks().iter().map(encode_block).collect();
+    let mut sums = vec![Sum::default(); FAMILIES.len()];
+    for block in &blocks {
+        for (sum, segment) in sums.iter_mut().zip(&block.encoded.families).filter(|(_, s)| !s.is_empty()) {
+            sum.append(segment.sum());
+        }
+    }
+    Inventory { account: state.account.id, texts: FAMILIES.iter().map(text).collect(), blocks, sums }
+}
+
+fn first_name(block: &Block) -> &str {
+    block.entries()[0].user.name.as_str()
+}
+
+struct BlockEncoder<'a> {
+    state: &'a AccountState,
+    options: &'a Options,
+    compressor: &'a mut Compressor,
     /// Memory for the text that is being written.
     buffer: Vec<u8>,
     empty: Arc<Segment>,
 }
 
-/// The segments of one account.
-struct EncodedAccount {
-    state: Arc<AccountState>,
-    /// One for each family; empty for families of users.
-    account: Vec<Arc<Segment>>,
-    blocks: Vec<EncodedBlock>,
-}
-
-/// The segments of one block of users.
-struct EncodedBlock {
-    block: Arc<Block>,
-    /// One for each family; empty for families of accounts.
-    families: Vec<Arc<Segment>>,
-}
-
-impl Encoder {
-    /// Encodes with these options; nothing is cached yet.
-    pub fn new(options: Options) -> Self {
-        let mut compressor = Compressor::new();
-        let headers = FAMILIES.iter().map(|f| Arc::new(compressor.segment(&header(f.name, f.help)))).collect();
-        Encoder { options, compressor, headers, accounts: HashMap::new(), buffer: Vec::new(), empty: Arc::default() }
-    }
-
-    /// The page of a snapshot at that time, in the order of [`FAMILIES`]. Families without a sample are left out.
-    pub fn encode(&mut self, snapshot: &Snapshot, now: Timestamp) -> Page {
-        self.accounts.retain(|id, _| snapshot.accounts.contains_key(id));
-        for (id, state) in &snapshot.accounts {
-            let old = self.accounts.remove(id);
-            let encoded = match old {
-                Some(old) if Arc::ptr_eq(&old.state, state) => old,
-                old => self.account(state, old),
-            };
-            self.accounts.insert(*id, encoded);
-        }
-        let mut segments = Vec::new();
-        for (index, family) in FAMILIES.iter().enumerate() {
-            let samples = self.samples(index, family, snapshot, now);
-            if !samples.is_empty() {
-                segments.push(Arc::clone(&self.headers[index]));
-                segments.extend(samples);
-            }
-        }
-        Page::new(segments)
-    }
-
-    /// The segments of one family, without empty ones.
-    fn samples(&mut self, index: usize, family: &Family, snapshot: &Snapshot, now: Timestamp) -> Vec<Arc<Segment>> {
-        let accounts = snapshot.accounts.keys().map(|id| &self.accounts[id]);
-        let mut samples: Vec<Arc<Segment>> = match family.samples {
-            Write::Account(_) => accounts.map(|account| Arc::clone(&account.account[index])).collect(),
-            Write::Users(_) => {
-                accounts.flat_map(|a| &a.blocks).map(|block| Arc::clone(&block.families[index])).collect()
-            }
-            Write::Whole(_) if snapshot.accounts.is_empty() => Vec::new(),
-            Write::Whole(write) => {
-                let mut text = Vec::new();
-                write(snapshot, now, &mut Samples::new(&mut text, family.name));
-                vec![Arc::new(self.compressor.segment(&text))]
-            }
-        };
-        samples.retain(|segment| !segment.plain().is_empty());
-        samples
-    }
-
-    fn account(&mut self, state: &Arc<AccountState>, old: Option<EncodedAccount>) -> EncodedAccount {
-        let (old_account, old_blocks) = old.map_or_else(Default::default, |old| (old.account, old.blocks));
-        let options = self.options.clone();
-        let account = self.segments(|family, out| write_account(family, state, &options, out), &old_account);
-        let mut by_address = HashMap::with_capacity(old_blocks.len());
-        let mut by_name = HashMap::with_capacity(old_blocks.len());
-        for old in &old_blocks {
-            by_address.insert(Arc::as_ptr(&old.block), old);
-            by_name.insert(&old.block.entries()[0].user.name, old);
-        }
-        let mut blocks = Vec::with_capacity(state.users().blocks().len());
-        for block in state.users().blocks() {
-            let families = match by_address.get(&Arc::as_ptr(block)) {
-                Some(old) => old.families.clone(),
-                None => {
-                    let old = by_name.get(&block.entries()[0].user.name).map_or(&[][..], |old| &old.families);
-                    self.segments(|family, out| write_block(family, state, block, &options, out), old)
-                }
-            };
-            blocks.push(EncodedBlock { block: Arc::clone(block), families });
-        }
-        EncodedAccount { state: Arc::clone(state), account, blocks }
-    }
-
+impl BlockEncoder<'_> {
     /// One segment for each family. Texts are compressed unless they are empty or the same as before.
-    fn segments(&mut self, write: impl Fn(&Family, &mut Vec<u8>), old: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
-        let Encoder { compressor, buffer, empty, .. } = self;
+    fn encode(&mut self, block: &Block, old: Option<&Segments>) -> Segments {
+        let mut series = 0;
         let segment = |(index, family): (usize, &Family)| {
-            buffer.clear();
-            write(family, buffer);
-            match old.get(index) {
-                _ if buffer.is_empty() => Arc::clone(empty),
-                Some(old) if old.plain() == buffer => Arc::clone(old),
-                _ => Arc::new(compressor.segment(buffer)),
+            self.buffer.clear();
+            write_block(family, self.state, block, self.options, &mut self.buffer);
+            series += self.buffer.iter().filter(|byte| **byte == b'\n').count();
+            match old.map(|old| &old.families[index]) {
+                _ if self.buffer.is_empty() => Arc::clone(&self.empty),
+                Some(old) if self.compressor.is_of(old, &self.buffer) => Arc::clone(old),
+                _ => Arc::new(self.compressor.segment(&self.buffer)),
             }
         };
-        FAMILIES.iter().enumerate().map(segment).collect()
+        let families = FAMILIES.iter().enumerate().map(segment).collect();
+        Segments { families, series }
     }
 }
 

@@ -1,19 +1,17 @@
 //! Metrics about the exporter itself, kept by the prometheus crate.
 //!
-//! Each group of metrics is a file: it registers its vectors and changes them in methods of [`ExporterMetrics`].
+//! Each group of metrics is a file: it registers its vectors and changes them in methods of [`ExporterMetrics`]. Those by
+//! account are parts of the page, see [`AccountMetrics`].
 
 mod accounts;
-mod pacing;
 mod program;
 mod register;
 mod requests;
 
-pub use accounts::UNKNOWN_ACCOUNT;
+pub use accounts::{ACCOUNT_FAMILIES, AccountFamily, AccountMetrics, UNKNOWN_ACCOUNT};
 
-use super::page::{Compressor, Segment};
 use super::process::Process;
-use accounts::Accounts;
-use pacing::Pacing;
+use super::segment::{Compressor, Segment};
 use program::Program;
 use prometheus::{Encoder, Registry, TextEncoder};
 use requests::Requests;
@@ -40,8 +38,6 @@ struct Encoded {
 
 /// One field for each group.
 struct Groups {
-    accounts: Accounts,
-    pacing: Pacing,
     program: Program,
     requests: Requests,
 }
@@ -50,12 +46,8 @@ impl ExporterMetrics {
     /// Registers all metrics; `interval` is the configured time between two checks.
     pub fn new(interval: Duration) -> Self {
         let registry = Registry::new();
-        let groups = Groups {
-            accounts: Accounts::register(&registry),
-            pacing: Pacing::register(&registry),
-            program: Program::register(&registry, interval),
-            requests: Requests::register(&registry),
-        };
+        let groups =
+            Groups { program: Program::register(&registry, interval), requests: Requests::register(&registry) };
         let encoded = Mutex::new(Encoded { compressor: Compressor::new(), last: None });
         ExporterMetrics { registry, process: Process::current(), groups, changes: AtomicU64::new(0), encoded }
     }
@@ -70,13 +62,10 @@ impl ExporterMetrics {
     #[cfg(test)]
     pub(super) fn names(&self) -> Vec<String> {
         use crate::aws::counting::RequestObserver;
-        use jiff::Timestamp;
         // A family without a sample is not gathered.
-        self.account_known("1");
-        self.check_succeeded("1", Duration::ZERO, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         self.request("iam", "ListUsers", Some("Throttling"));
         self.clock_skew(0);
-        self.published(0, 0);
+        self.assembled((1, 1));
         let families = self.registry.gather();
         families.iter().map(|f| f.name().to_owned()).collect()
     }
@@ -108,40 +97,20 @@ impl ExporterMetrics {
 mod tests {
     use super::*;
     use crate::aws::counting::RequestObserver;
-    use crate::source::REASONS;
 
     fn own(metrics: &ExporterMetrics) -> String {
-        String::from_utf8(metrics.own().plain().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_forgotten_account_has_no_series() {
-        let metrics = ExporterMetrics::new(Duration::from_secs(300));
-        let at = jiff::Timestamp::UNIX_EPOCH;
-        metrics.account_known("123456789012");
-        metrics.check_failed("123456789012", Duration::ZERO, REASONS[0]);
-        metrics.check_succeeded("123456789012", Duration::ZERO, at, at);
-        metrics.check_overran("123456789012");
-        metrics.account_forgotten("123456789012");
-        assert!(!own(&metrics).contains("123456789012"), "{}", own(&metrics));
+        String::from_utf8(metrics.own().text()).unwrap()
     }
 
     #[test]
     fn every_change_shows_at_once_and_nothing_is_encoded_twice() {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let took = Duration::from_secs(1);
-        let changes: [&dyn Fn(); 10] = [
-            &|| metrics.account_known(UNKNOWN_ACCOUNT),
-            &|| metrics.account_known("123456789012"),
-            &|| metrics.check_succeeded("123456789012", took, at, at),
-            &|| metrics.check_failed("123456789012", took, REASONS[0]),
-            &|| metrics.check_overran("123456789012"),
-            &|| metrics.published(1, 2),
+        let changes: [&dyn Fn(); 4] = [
+            &|| metrics.assembled((1, 2)),
             &|| metrics.config_loaded(Some(at)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),
             &|| metrics.clock_skew(3),
-            &|| metrics.account_forgotten("123456789012"),
         ];
         for (index, change) in changes.iter().enumerate() {
             let before = own(&metrics);

@@ -199,13 +199,15 @@ fn user_info(state: &AccountState, users: &[Entry], options: &Options, out: &mut
 
 /// One series for each exemption, so that the maximum over processes that share the accounts is the truth.
 fn exemption_matched(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
-    for (exemption, matched) in snapshot.policy.exemptions.iter().zip(snapshot.matched_exemptions()) {
-        out.add(&exemption_labels(exemption), i64::from(matched));
+    for (exemption, matched) in snapshot.policy().exemptions.iter().zip(snapshot.matched_exemptions()) {
+        if let Some(matched) = matched {
+            out.add(&exemption_labels(exemption), i64::from(matched));
+        }
     }
 }
 
 fn exemption_expires(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
-    for exemption in snapshot.policy.exemptions.iter() {
+    for exemption in snapshot.policy().exemptions.iter() {
         out.add(&exemption_labels(exemption), exemption.expires.as_second());
     }
 }

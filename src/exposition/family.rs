@@ -55,6 +55,15 @@ impl<'a> Samples<'a> {
 
     /// Writes one sample on a line of its own, without a timestamp.
     pub fn add(&mut self, labels: &Labels, value: i64) {
+        self.line(labels, itoa::Buffer::new().format(value));
+    }
+
+    /// Writes one sample that is no whole number, in the shortest form that gives the value back.
+    pub fn add_float(&mut self, labels: &Labels, value: f64) {
+        self.line(labels, &value.to_string());
+    }
+
+    fn line(&mut self, labels: &Labels, value: &str) {
         self.out.extend_from_slice(self.name.as_bytes());
         if !labels.is_empty() {
             self.out.push(b'{');
@@ -62,14 +71,27 @@ impl<'a> Samples<'a> {
             self.out.push(b'}');
         }
         self.out.push(b' ');
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out.extend_from_slice(value.as_bytes());
         self.out.push(b'\n');
     }
 }
 
-/// `# HELP` and `# TYPE` of a gauge, the type of all metrics about AWS.
-pub fn header(name: &str, help: &str) -> Vec<u8> {
-    format!("# HELP {name} {help}\n# TYPE {name} gauge\n").into_bytes()
+/// The type of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up and down; the type of all metrics about AWS.
+    Gauge,
+    /// Counts from the start of the process.
+    Counter,
+}
+
+/// `# HELP` and `# TYPE`.
+pub fn header(name: &str, help: &str, kind: Kind) -> Vec<u8> {
+    let kind = match kind {
+        Kind::Gauge => "gauge",
+        Kind::Counter => "counter",
+    };
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n").into_bytes()
 }
 
 /// Label values escape backslash, quotation mark and line feed, nothing else.
@@ -99,7 +121,7 @@ mod tests {
             let gauge = IntGaugeVec::new(Opts::new("some_metric", "Some help."), &["account_id", "user_name"]).unwrap();
             let registry = Registry::new();
             registry.register(Box::new(gauge.clone())).unwrap();
-            let mut ours = header("some_metric", "Some help.");
+            let mut ours = header("some_metric", "Some help.", Kind::Gauge);
             let mut samples = Samples::new(&mut ours, "some_metric");
             for (user, value) in &values {
                 gauge.with_label_values(&[account.as_str(), user.as_str()]).set(*value);

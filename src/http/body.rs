@@ -1,5 +1,6 @@
-//! A response body made of segments of memory, written without copying them.
+//! Response bodies: segments of memory, written without copying them, or plain text that is decompressed on the way.
 
+use crate::exposition::page::Plain;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use std::collections::VecDeque;
@@ -8,9 +9,14 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The body: one frame, so that one vectored write hands as much of it to the socket as fits.
-#[derive(Debug, Default)]
-pub struct Segments(Option<Unsent>);
+/// A response body.
+#[derive(Debug)]
+pub enum Payload {
+    /// One frame, so that one vectored write hands as much of it to the socket as fits; `None` once it is taken.
+    Memory(Option<Unsent>),
+    /// A frame for each chunk. A client that reads slowly holds one chunk, not the text.
+    Plain(Plain),
+}
 
 /// What is left to write. The segments are shared with the page, not copied.
 #[derive(Debug, Default)]
@@ -20,35 +26,54 @@ pub struct Unsent {
     left: usize,
 }
 
-impl From<Vec<Bytes>> for Segments {
+impl From<Vec<Bytes>> for Unsent {
     fn from(segments: Vec<Bytes>) -> Self {
         let segments: VecDeque<Bytes> = segments.into_iter().filter(|p| !p.is_empty()).collect();
         let left = segments.iter().map(Bytes::len).sum();
-        Segments((left > 0).then_some(Unsent { segments, left }))
+        Unsent { segments, left }
     }
 }
 
-impl From<String> for Segments {
+impl From<Vec<Bytes>> for Payload {
+    fn from(segments: Vec<Bytes>) -> Self {
+        Payload::Memory(Some(segments.into()).filter(|unsent: &Unsent| unsent.left > 0))
+    }
+}
+
+impl From<Plain> for Payload {
+    fn from(text: Plain) -> Self {
+        Payload::Plain(text)
+    }
+}
+
+impl From<String> for Payload {
     fn from(text: String) -> Self {
         vec![Bytes::from(text)].into()
     }
 }
 
-impl Body for Segments {
+impl Body for Payload {
     type Data = Unsent;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Unsent>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|unsent| Ok(Frame::data(unsent))))
+        let next = match &mut *self {
+            Payload::Memory(unsent) => unsent.take(),
+            Payload::Plain(text) => text.next().map(|chunk| vec![chunk].into()),
+        };
+        Poll::Ready(next.map(|unsent| Ok(Frame::data(unsent))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.size_hint().exact() == Some(0)
     }
 
     /// Exact, so that hyper sends Content-Length instead of chunks.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |unsent| unsent.left as u64))
+        SizeHint::with_exact(match self {
+            Payload::Memory(unsent) => unsent.as_ref().map_or(0, |unsent| unsent.left as u64),
+            Payload::Plain(text) => text.length(),
+        })
     }
 }
 
@@ -96,10 +121,11 @@ mod tests {
             steps in proptest::collection::vec((1..60_usize, 1..5_usize), 1..40),
         ) {
             let expected = segments.concat();
-            let body = Segments::from(segments.into_iter().map(Bytes::from).collect::<Vec<_>>());
+            let body = Payload::from(segments.into_iter().map(Bytes::from).collect::<Vec<_>>());
             prop_assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
             prop_assert_eq!(body.is_end_stream(), expected.is_empty());
-            let mut unsent = body.0.unwrap_or_default();
+            let Payload::Memory(unsent) = body else { panic!("it is in memory") };
+            let mut unsent = unsent.unwrap_or_default();
             let mut arrived = Vec::new();
             for (bytes, slices) in steps.into_iter().cycle() {
                 if !unsent.has_remaining() {

@@ -9,7 +9,7 @@
 //!
 //! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404.
 
-use super::body::Segments;
+use super::body::Payload;
 use super::lifecycle::{ReloadOutcome, Reloads};
 use super::{AppState, encoding, landing};
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN, VARY};
@@ -20,7 +20,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The response to a request; it reads memory only.
-pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segments> {
+pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Payload> {
     let (method, path) = (request.method(), request.uri().path());
     let reads = method == Method::GET || method == Method::HEAD;
     let mut response = match path {
@@ -44,16 +44,17 @@ pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Segme
     response
 }
 
-fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Segments> {
-    // In this order: a scrape that shows the account up also contains its users.
+fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Payload> {
+    let page = state.parts.page();
+    // Before the exporter's metrics are encoded, of which the size is one.
+    state.metrics.assembled(page.sizes());
     let own = state.metrics.own();
-    let page = state.page();
     let process = state.metrics.process();
     let accepted =
         headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let gzip = encoding::wants_gzip(&accepted);
-    let segments = if gzip { page.gzip(&own, &process) } else { page.plain(&own, process) };
-    let mut response = Response::new(Segments::from(segments));
+    let payload = if gzip { page.gzip(&own, &process).into() } else { page.plain(&own, process).into() };
+    let mut response = Response::new(payload);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -73,7 +74,7 @@ fn is_from_web_page(headers: &HeaderMap) -> bool {
         || content_type.is_some_and(|value| FORMS.iter().any(|form| value.trim_start().starts_with(form)))
 }
 
-async fn reload(reloads: &Reloads) -> Response<Segments> {
+async fn reload(reloads: &Reloads) -> Response<Payload> {
     match reloads.request().await {
         ReloadOutcome::Reloaded { restart_needed } if restart_needed.is_empty() => {
             text(StatusCode::OK, "configuration reloaded")
@@ -88,18 +89,18 @@ async fn reload(reloads: &Reloads) -> Response<Segments> {
     }
 }
 
-fn not_allowed(allow: &'static str) -> Response<Segments> {
+fn not_allowed(allow: &'static str) -> Response<Payload> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("method not allowed; use {allow}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Segments> {
+fn text(status: StatusCode, line: &str) -> Response<Payload> {
     answer(status, TEXT, format!("{line}\n"))
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Segments> {
-    let mut response = Response::new(Segments::from(body));
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Payload> {
+    let mut response = Response::new(Payload::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -109,15 +110,18 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
 mod tests {
     use super::*;
     use crate::exposition::exporter::ExporterMetrics;
+    use crate::exposition::{Options, Parts, Users};
     use http_body_util::BodyExt;
     use std::sync::Arc;
     use std::time::Duration;
 
     fn state() -> AppState {
-        AppState::new(Arc::new(ExporterMetrics::new(Duration::from_secs(300))), None)
+        let options = Options { users: Users::All, user_info: false, tags: Vec::new(), access_key_id: false };
+        let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
+        AppState::new(Arc::new(Parts::new(options)), metrics, None)
     }
 
-    async fn ask(state: &AppState, method: &str, path: &str) -> Response<Segments> {
+    async fn ask(state: &AppState, method: &str, path: &str) -> Response<Payload> {
         respond(state, Request::builder().method(method).uri(path).body(()).unwrap()).await
     }
 

@@ -45,7 +45,8 @@ impl Status {
         }
         let account = self.accounts.get_mut(account_id).expect("it was inserted above");
         let result = change(account);
-        self.ready |= self.all_attempted();
+        // Not asked again: with many accounts it takes a while.
+        self.ready = self.ready || self.all_attempted();
         result
     }
 

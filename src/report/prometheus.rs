@@ -1,13 +1,16 @@
 //! Prometheus text format for node_exporter's textfile collector: the AWS metrics and their timestamps.
 
 use super::Report;
-use crate::exposition::page::Segment;
-use crate::exposition::{Encoder, Options};
+use crate::exposition::segment::Segment;
+use crate::exposition::{Options, Parts};
 
 /// The report in the text format 0.0.4. Without `process_*` and build information: node_exporter exposes its own and
 /// rejects a file that repeats them.
 pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
-    let page = Encoder::new(options.clone()).encode(report.snapshot, report.now);
+    let parts = Parts::new(options.clone());
+    for state in report.snapshot.accounts() {
+        parts.publish(parts.encode(state), report.snapshot, report.now);
+    }
     let account = report.state.account.id;
     let tail = [
         ("account_up", "Whether the last check of the account succeeded.", 1),
@@ -27,5 +30,5 @@ pub fn render(report: &Report<'_>, options: &Options) -> Vec<u8> {
         format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{account_id=\"{account}\"}} {value}\n")
     })
     .concat();
-    page.plain(&Segment::default(), tail.into_bytes()).concat()
+    parts.page().plain(&Segment::default(), tail.into_bytes()).into_text()
 }

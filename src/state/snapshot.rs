@@ -6,44 +6,122 @@ use crate::policy::{ExemptionState, Policy};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The last good state of every account. Immutable: an update makes a new snapshot.
+/// The last good state of every account. An update costs what its account costs, however many others there are.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// By account ID.
-    pub accounts: BTreeMap<AccountId, Arc<AccountState>>,
-    /// The policy of the last evaluation.
-    pub policy: Arc<Policy>,
+    accounts: BTreeMap<AccountId, Member>,
+    policy: Arc<Policy>,
+    /// For each exemption of the policy, the number of accounts in which it matches.
+    matching: Vec<u32>,
+    /// The number of accounts that were last evaluated with other exemptions.
+    outdated: usize,
+    incomplete: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    state: Arc<AccountState>,
+    /// Exemptions that match in the account, ascending; `None` if it was last evaluated with other exemptions.
+    exemptions: Option<Box<[usize]>>,
 }
 
 impl Snapshot {
     /// Without any account.
     pub fn new(policy: Arc<Policy>) -> Self {
-        Snapshot { accounts: BTreeMap::new(), policy }
+        let matching = vec![0; policy.exemptions.len()];
+        Snapshot { accounts: BTreeMap::new(), policy, matching, outdated: 0, incomplete: false }
     }
 
-    /// With one account's new state; the other accounts' stay as they are.
+    /// With one account's new state.
     #[must_use]
-    pub fn with(&self, state: Arc<AccountState>) -> Self {
-        let mut accounts = self.accounts.clone();
-        let policy = Arc::clone(state.policy());
-        accounts.insert(state.account.id, state);
-        Snapshot { accounts, policy }
+    pub fn with(mut self, state: Arc<AccountState>) -> Self {
+        self.put(state);
+        self
     }
 
-    /// Whether each exemption of the policy matches a user of any account, or the root user, expired or not.
-    pub fn matched_exemptions(&self) -> Vec<bool> {
-        let mut matched = vec![false; self.policy.exemptions.len()];
-        for account in self.accounts.values() {
-            for (total, here) in matched.iter_mut().zip(account.matched_exemptions()) {
-                *total |= here;
-            }
+    /// The states of all accounts, by account ID.
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = &Arc<AccountState>> {
+        self.accounts.values().map(|member| &member.state)
+    }
+
+    /// Whether there is no account.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// The policy in force: its exemptions are those of all accounts.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Sets the policy in force. Accounts follow when they are evaluated with it.
+    pub fn set_policy(&mut self, policy: &Arc<Policy>) {
+        if Arc::ptr_eq(&self.policy, policy) {
+            return;
         }
-        matched
+        self.policy = Arc::clone(policy);
+        self.matching = vec![0; policy.exemptions.len()];
+        self.outdated = 0;
+        for member in std::mem::take(&mut self.accounts).into_values() {
+            self.put(member.state);
+        }
     }
 
-    /// The state of each exemption of the policy.
-    pub fn exemption_states(&self, now: Timestamp) -> Vec<ExemptionState> {
-        let matched = self.matched_exemptions();
-        self.policy.exemptions.iter().zip(matched).map(|(exemption, matched)| exemption.state(matched, now)).collect()
+    /// Sets whether there are accounts of which nothing is known yet; there are none in a new snapshot.
+    pub fn set_incomplete(&mut self, incomplete: bool) {
+        self.incomplete = incomplete;
+    }
+
+    /// Whether there are accounts of which nothing is known yet.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Adds an account, or replaces its state.
+    pub fn put(&mut self, state: Arc<AccountState>) {
+        let exemptions = (state.policy().exemptions == self.policy.exemptions).then(|| {
+            let matched = (0..).zip(state.matched_exemptions()).filter(|(_, matched)| *matched);
+            matched.map(|(index, _)| index).collect::<Box<[usize]>>()
+        });
+        match &exemptions {
+            Some(matched) => matched.iter().for_each(|index| self.matching[*index] += 1),
+            None => self.outdated += 1,
+        }
+        let old = self.accounts.insert(state.account.id, Member { state, exemptions });
+        self.discount(old);
+    }
+
+    /// Removes an account.
+    pub fn remove(&mut self, account: AccountId) {
+        let old = self.accounts.remove(&account);
+        self.discount(old);
+    }
+
+    fn discount(&mut self, old: Option<Member>) {
+        match old.map(|old| old.exemptions) {
+            None => {}
+            Some(None) => self.outdated -= 1,
+            Some(Some(matched)) => matched.iter().for_each(|index| self.matching[*index] -= 1),
+        }
+    }
+
+    /// Whether each exemption of the policy matches a user of any account, or the root user, expired or not. `None` as
+    /// long as that is not known: it matches in no account so far, and not all accounts have been evaluated with it.
+    pub fn matched_exemptions(&self) -> impl Iterator<Item = Option<bool>> {
+        let all_are_known = self.outdated == 0 && !self.incomplete;
+        self.matching.iter().map(move |accounts| (*accounts > 0 || all_are_known).then_some(*accounts > 0))
+    }
+
+    /// The state of each exemption of the policy; `None` as long as it is not known.
+    pub fn exemption_states(&self, now: Timestamp) -> impl Iterator<Item = Option<ExemptionState>> {
+        let exemptions = self.policy.exemptions.iter().zip(self.matched_exemptions());
+        exemptions.map(move |(exemption, matched)| match matched {
+            None if exemption.expired(now) => Some(ExemptionState::Expired),
+            None => None,
+            Some(matched) => Some(exemption.state(matched, now)),
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,113 +1,156 @@
-//! Checks, by account.
+//! Metrics about the exporter by account. With thousands of accounts they are most of the exporter's metrics: a change
+//! encodes those of its account only.
 
-use super::ExporterMetrics;
-use super::register::{counters, floats, gauges, opts, seconds};
+use super::register::seconds;
+use crate::exposition::family::{Kind, Labels, Samples};
+use crate::exposition::parts::Parts;
+use crate::model::Timestamp;
 use crate::source::REASONS;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 use std::time::Duration;
 
 /// The account's label value until the account is identified.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
 
-pub(super) struct Accounts {
-    up: IntGaugeVec,
-    last_success: GaugeVec,
-    facts: GaugeVec,
-    checks: IntCounterVec,
-    failures: IntCounterVec,
-    last_duration: GaugeVec,
+/// The values of one account.
+#[derive(Debug, Default)]
+pub struct AccountMetrics {
+    up: bool,
+    last_success: Option<Timestamp>,
+    facts: Option<Timestamp>,
+    checks: u64,
+    /// In the order of [`REASONS`]; shorter before the first failure.
+    failures: Vec<u64>,
+    last_duration: Option<Duration>,
+    overruns: u64,
 }
 
-impl Accounts {
-    pub(super) fn register(registry: &Registry) -> Self {
-        let account = &["account_id"];
-        let last_success =
-            opts!("account_last_success_timestamp_seconds", "When the last successful check of the account ended.");
-        Accounts {
-            up: gauges(registry, opts!("account_up", "Whether the last check of the account succeeded."), account),
-            last_success: floats(registry, last_success, account),
-            facts: floats(
-                registry,
-                opts!("account_facts_timestamp_seconds", "When the facts about the account were true."),
-                account,
-            ),
-            checks: counters(
-                registry,
-                opts!("checks_total", "Checks of the account that ended, failed ones included."),
-                account,
-            ),
-            failures: counters(
-                registry,
-                opts!("check_failures_total", "Checks of the account that failed, by reason."),
-                &["account_id", "reason"],
-            ),
-            last_duration: floats(
-                registry,
-                opts!("last_check_duration_seconds", "How long the last check of the account took."),
-                account,
-            ),
-        }
-    }
+/// A family of metrics about the exporter with a series, or several, for each account.
+pub struct AccountFamily {
+    /// The name of the metric.
+    pub name: &'static str,
+    /// The text of `# HELP`: one sentence.
+    pub help: &'static str,
+    /// The type.
+    pub kind: Kind,
+    /// Writes the samples of an account, which have these labels.
+    samples: fn(&AccountMetrics, &Labels, &mut Samples<'_>),
+}
 
-    fn forget(&self, account_id: &str) {
-        // A series that does not exist is an error of the vector, and none here.
-        for gauge in [&self.last_success, &self.facts, &self.last_duration] {
-            let _ = gauge.remove_label_values(&[account_id]);
-        }
-        let _ = self.up.remove_label_values(&[account_id]);
-        let _ = self.checks.remove_label_values(&[account_id]);
-        for reason in REASONS {
-            let _ = self.failures.remove_label_values(&[account_id, reason]);
-        }
-    }
+/// All of them, in the order of the exposition.
+pub static ACCOUNT_FAMILIES: &[AccountFamily] = &[
+    AccountFamily {
+        name: "iam_key_exporter_account_up",
+        help: "Whether the last check of the account succeeded.",
+        kind: Kind::Gauge,
+        samples: |m, labels, out| out.add(labels, m.up.into()),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_last_success_timestamp_seconds",
+        help: "When the last successful check of the account ended.",
+        kind: Kind::Gauge,
+        samples: |m, labels, out| time(m.last_success, labels, out),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_facts_timestamp_seconds",
+        help: "When the facts about the account were true.",
+        kind: Kind::Gauge,
+        samples: |m, labels, out| time(m.facts, labels, out),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_checks_total",
+        help: "Checks of the account that ended, failed ones included.",
+        kind: Kind::Counter,
+        samples: |m, labels, out| out.add(labels, m.checks.cast_signed()),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_check_failures_total",
+        help: "Checks of the account that failed, by reason.",
+        kind: Kind::Counter,
+        samples: failures,
+    },
+    AccountFamily {
+        name: "iam_key_exporter_last_check_duration_seconds",
+        help: "How long the last check of the account took.",
+        kind: Kind::Gauge,
+        samples: |m, labels, out| {
+            if let Some(took) = m.last_duration {
+                out.add_float(labels, took.as_secs_f64());
+            }
+        },
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_check_overruns_total",
+        help: "Checks of the account that were left out because the one before was still running or waiting.",
+        kind: Kind::Counter,
+        samples: |m, labels, out| out.add(labels, m.overruns.cast_signed()),
+    },
+];
 
-    fn check_ended(&self, account_id: &str, took: Duration) {
-        self.checks.with_label_values(&[account_id]).inc();
-        self.last_duration.with_label_values(&[account_id]).set(took.as_secs_f64());
+fn time(at: Option<Timestamp>, labels: &Labels, out: &mut Samples<'_>) {
+    if let Some(at) = at {
+        out.add_float(labels, seconds(at));
     }
 }
 
-impl ExporterMetrics {
+fn failures(metrics: &AccountMetrics, labels: &Labels, out: &mut Samples<'_>) {
+    let mut labels = labels.clone();
+    let length = labels.len();
+    for (index, reason) in REASONS.iter().enumerate() {
+        labels.truncate(length);
+        labels.push("reason", reason);
+        out.add(&labels, metrics.failures.get(index).map_or(0, |count| count.cast_signed()));
+    }
+}
+
+impl AccountFamily {
+    /// The samples of an account.
+    pub(in crate::exposition) fn text(&self, account_id: &str, metrics: &AccountMetrics) -> Vec<u8> {
+        let mut text = Vec::new();
+        let labels = Labels::new(&[("account_id", account_id)]);
+        (self.samples)(metrics, &labels, &mut Samples::new(&mut text, self.name));
+        text
+    }
+}
+
+impl AccountMetrics {
+    pub(in crate::exposition) fn succeeded(&mut self, took: Duration, now: Timestamp, facts_at: Timestamp) {
+        self.ended(took);
+        (self.up, self.last_success, self.facts) = (true, Some(now), Some(facts_at));
+    }
+
+    pub(in crate::exposition) fn failed(&mut self, took: Duration, reason: &'static str) {
+        self.ended(took);
+        self.up = false;
+        self.failures.resize(REASONS.len(), 0);
+        if let Some(index) = REASONS.iter().position(|known| *known == reason) {
+            self.failures[index] += 1;
+        }
+    }
+
+    fn ended(&mut self, took: Duration) {
+        self.checks += 1;
+        self.last_duration = Some(took);
+    }
+}
+
+impl Parts {
     /// The account is known, or not yet ([`UNKNOWN_ACCOUNT`]): its counters start at zero, it is not up.
     pub fn account_known(&self, account_id: &str) {
-        self.change(|m| {
-            if account_id != UNKNOWN_ACCOUNT {
-                m.accounts.forget(UNKNOWN_ACCOUNT);
-                m.pacing.forget(UNKNOWN_ACCOUNT);
-            }
-            m.pacing.account_known(account_id);
-            m.accounts.up.with_label_values(&[account_id]).set(0);
-            m.accounts.checks.with_label_values(&[account_id]);
-            for reason in REASONS {
-                m.accounts.failures.with_label_values(&[account_id, reason]);
-            }
-        });
-    }
-
-    /// Removes every series of an account.
-    pub fn account_forgotten(&self, account_id: &str) {
-        self.change(|m| {
-            m.accounts.forget(account_id);
-            m.pacing.forget(account_id);
-        });
+        self.change(account_id, |m| m.up = false);
     }
 
     /// A check ended at `now` after `took`; its listing was true at `facts_at`.
-    pub fn check_succeeded(&self, account_id: &str, took: Duration, now: jiff::Timestamp, facts_at: jiff::Timestamp) {
-        self.change(|m| {
-            m.accounts.check_ended(account_id, took);
-            m.accounts.up.with_label_values(&[account_id]).set(1);
-            m.accounts.last_success.with_label_values(&[account_id]).set(seconds(now));
-            m.accounts.facts.with_label_values(&[account_id]).set(seconds(facts_at));
-        });
+    pub fn check_succeeded(&self, account_id: &str, took: Duration, now: Timestamp, facts_at: Timestamp) {
+        self.change(account_id, |m| m.succeeded(took, now, facts_at));
     }
 
     /// A check failed after `took`; `reason` is one of [`REASONS`].
     pub fn check_failed(&self, account_id: &str, took: Duration, reason: &'static str) {
-        self.change(|m| {
-            m.accounts.check_ended(account_id, took);
-            m.accounts.up.with_label_values(&[account_id]).set(0);
-            m.accounts.failures.with_label_values(&[account_id, reason]).inc();
-        });
+        self.change(account_id, |m| m.failed(took, reason));
+    }
+
+    /// A check was left out: the one before it was still running, or waiting.
+    pub fn check_overran(&self, account_id: &str) {
+        self.change(account_id, |m| m.overruns += 1);
     }
 }

@@ -42,12 +42,13 @@ impl Program {
 }
 
 impl ExporterMetrics {
-    /// A page was published: its size in bytes, as plain text and compressed.
-    pub fn published(&self, plain: usize, gzip: usize) {
-        self.change(|m| {
-            m.program.exposition_size.with_label_values(&["identity"]).set(plain as i64);
-            m.program.exposition_size.with_label_values(&["gzip"]).set(gzip as i64);
-        });
+    /// A page was put together: the size of its inventory metrics in bytes, as plain text and compressed.
+    pub fn assembled(&self, (plain, gzip): (u64, u64)) {
+        let sizes = [("identity", plain.cast_signed()), ("gzip", gzip.cast_signed())];
+        let size = |encoding: &str| self.groups.program.exposition_size.with_label_values(&[encoding]);
+        if sizes.iter().any(|(encoding, bytes)| size(encoding).get() != *bytes) {
+            self.change(|_| sizes.iter().for_each(|(encoding, bytes)| size(encoding).set(*bytes)));
+        }
     }
 
     /// The configuration was loaded at this time; `None` if it could not be, and the previous one stays in effect.

@@ -1,0 +1,140 @@
+//! Log records about accounts and exemptions. A lasting condition is logged once.
+
+use crate::model::{AccountId, Timestamp};
+use crate::policy::{ExemptionState, Status};
+use crate::state::{AccountState, Snapshot};
+use std::collections::{BTreeSet, HashMap};
+use std::mem;
+
+/// Above this number of series of users, one Prometheus server notices.
+const MANY_SERIES: usize = 100_000;
+
+/// What was logged.
+#[derive(Default)]
+pub(super) struct Log {
+    /// By account; `None` is the account that is not identified yet.
+    accounts: HashMap<Option<AccountId>, Logged>,
+    exemptions: Vec<ExemptionState>,
+    exemption_warnings: BTreeSet<(String, &'static str)>,
+    many_series: bool,
+}
+
+/// What was logged about an account.
+#[derive(Default)]
+struct Logged {
+    is_identified: bool,
+    /// The reason of the last failed check.
+    failure: Option<&'static str>,
+    warnings: BTreeSet<Warning>,
+}
+
+/// A condition of an account that needs attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Warning {
+    RuleNotEvaluated { rule: &'static str },
+    UsersUnknown { users: u64 },
+}
+
+impl Log {
+    /// Returns whether it is the first time.
+    pub(super) fn identified(&mut self, account: AccountId) -> bool {
+        let is_first = !mem::replace(&mut self.account(Some(account)).is_identified, true);
+        if is_first {
+            tracing::info!(account_id = account.as_str(), "account identified");
+        }
+        is_first
+    }
+
+    /// The next record about this account is the first one again.
+    pub(super) fn forget(&mut self, account: AccountId) {
+        self.accounts.remove(&Some(account));
+    }
+
+    /// A check succeeded; `is_first` is whether none has before.
+    pub(super) fn succeeded(&mut self, account: AccountId, duration_seconds: f64, is_first: bool) {
+        self.accounts.remove(&None);
+        let account_id = account.as_str();
+        if self.account(Some(account)).failure.take().is_some() || is_first {
+            tracing::info!(account_id, duration_seconds, "check succeeded");
+        } else {
+            tracing::debug!(account_id, duration_seconds, "check succeeded");
+        }
+    }
+
+    /// A check failed. Messages carry request IDs; only another reason is a change.
+    pub(super) fn failed(
+        &mut self,
+        account: Option<AccountId>,
+        account_id: &str,
+        reason: &'static str,
+        error: &str,
+        duration_seconds: f64,
+    ) {
+        if self.account(account).failure.replace(reason) == Some(reason) {
+            tracing::debug!(account_id, reason, error, duration_seconds, "check failed again");
+        } else {
+            tracing::warn!(account_id, reason, error, duration_seconds, "check failed, last good data kept");
+        }
+    }
+
+    /// The state of an account has changed.
+    pub(super) fn account_changed(&mut self, state: &AccountState) {
+        let account_id = state.account.id.as_str();
+        let warnings = warnings(state);
+        let logged = self.account(Some(state.account.id));
+        for warning in warnings.difference(&logged.warnings) {
+            match warning {
+                Warning::RuleNotEvaluated { rule } => {
+                    tracing::warn!(account_id, rule, "rule not evaluated, data is missing");
+                }
+                Warning::UsersUnknown { users } => tracing::warn!(account_id, users, "keys of some users are unknown"),
+            }
+        }
+        logged.warnings = warnings;
+    }
+
+    /// The states of exemptions may have changed. Nothing is logged as long as one of them is not known.
+    pub(super) fn exemptions_changed(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        let Some(states) = snapshot.exemption_states(now).collect::<Option<Vec<_>>>() else { return };
+        if states == self.exemptions {
+            return;
+        }
+        let exemptions = snapshot.policy().exemptions.iter().zip(&states);
+        let warnings: BTreeSet<_> = exemptions
+            .filter_map(|(exemption, state)| match state {
+                ExemptionState::Used => None,
+                ExemptionState::Expired => Some((exemption.user.clone(), "exemption expired")),
+                ExemptionState::Unmatched => Some((exemption.user.clone(), "exemption matches no user")),
+            })
+            .collect();
+        for (user, message) in warnings.difference(&self.exemption_warnings) {
+            tracing::warn!(user, "{message}");
+        }
+        (self.exemptions, self.exemption_warnings) = (states, warnings);
+    }
+
+    /// The number of series of users has changed.
+    pub(super) fn user_series_changed(&mut self, series: usize) {
+        let are_many = series > MANY_SERIES;
+        if are_many && !self.many_series {
+            tracing::warn!(series, "many series of users, see docs/performance.md; --metrics.users bounds them");
+        }
+        // Lower, so that a number that varies around the limit is logged once.
+        self.many_series = are_many || self.many_series && series > MANY_SERIES / 10 * 9;
+    }
+
+    fn account(&mut self, account: Option<AccountId>) -> &mut Logged {
+        self.accounts.entry(account).or_default()
+    }
+}
+
+fn warnings(state: &AccountState) -> BTreeSet<Warning> {
+    let totals = state.totals();
+    let rules = state.rule_totals(&totals).into_iter().filter(|total| total.violations.is_none());
+    let mut warnings: BTreeSet<_> = rules.map(|total| Warning::RuleNotEvaluated { rule: total.rule.name() }).collect();
+    let users = totals.users(Status::Unknown);
+    if users > 0 {
+        warnings.insert(Warning::UsersUnknown { users });
+    }
+    warnings
+}
