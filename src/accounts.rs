@@ -3,7 +3,9 @@
 //! Pure: [`Directory`] keeps what AWS answered, and [`Directory::targets`] is a function of that and of the configuration.
 
 mod directory;
+mod discovery;
 mod filter;
 pub mod shard;
 
-pub use directory::{Departure, Directory, Key, Notice, Shrunken, Target, Targets};
+pub use directory::{Departure, Directory, Key, Notice, STATES, Shrunken, Target, Targets};
+pub use discovery::{DiscoveryError, SHRUNKEN};

@@ -87,6 +87,7 @@ async fn run_checks(
     let worker = Worker {
         account: None,
         state: None,
+        identified: watch::Sender::new(None),
         source: source(&config, metrics),
         timing: options::timing(&config),
         pacing: Pacing::new(options::limits(&config.settings)),

@@ -1,6 +1,7 @@
 //! When an account is checked, and what one check does. One [`Worker`] per account.
 
 pub mod check;
+pub mod fleet;
 mod pacing;
 mod phase;
 mod plan;

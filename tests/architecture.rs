@@ -21,7 +21,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("aws", &["model", "source"]),
     ("exposition", &["model", "policy", "state", "source", "aws", "text"]),
     ("accounts", &["model", "policy", "config", "source"]),
-    ("schedule", &["model", "policy", "source", "state"]),
+    ("schedule", &["model", "policy", "config", "source", "state", "accounts"]),
     ("report", &["model", "policy", "state", "exposition", "text"]),
     ("http", &["model", "exposition"]),
     (

@@ -51,6 +51,14 @@ pub struct Target {
     pub max_requests_per_second: f64,
 }
 
+impl Target {
+    /// Whether the same source with the same limits reads the account of this target and of another one.
+    pub fn is_reached_as(&self, other: &Target) -> bool {
+        let Target { account: _, access, name, rules: _, max_requests_per_second } = self;
+        (access, name, max_requests_per_second) == (&other.access, &other.name, &other.max_requests_per_second)
+    }
+}
+
 /// The accounts to check, and what users should know about the others.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Targets {
@@ -126,11 +134,12 @@ impl Directory {
         self.suspected.clear();
     }
 
-    /// The accounts to check: an entry of the list takes precedence over a member of the organisation.
-    pub fn targets(&self, settings: &Settings, shard: Shard) -> Targets {
+    /// The accounts to check: an entry of the list takes precedence over a member of the organisation. `organization` is
+    /// the section of the settings, or the one that the last listing was made for.
+    pub fn targets(&self, settings: &Settings, organization: Option<&OrganizationSection>, shard: Shard) -> Targets {
         let mut selection = Selection { directory: self, settings, seen: BTreeSet::new(), targets: Targets::default() };
         let own_name = settings.account.name.as_deref();
-        if settings.accounts.is_empty() && settings.organization.is_none() {
+        if settings.accounts.is_empty() && organization.is_none() {
             selection.add(Key::Own, None, Access::Own, own_name);
         }
         for AccountEntry { access, name } in &settings.accounts {
@@ -142,10 +151,10 @@ impl Directory {
                 }
             }
         }
-        if let (Some(organization), Some(members)) = (&settings.organization, &self.members) {
+        if let (Some(organization), Some(members)) = (organization, &self.members) {
             selection.add_members(organization, members);
         }
-        selection.finish(shard)
+        selection.finish(organization.is_none() || self.members.is_some(), shard)
     }
 
     /// Why an account is not a target any more. `previous` is the directory at the time when it was one.
@@ -228,9 +237,9 @@ impl Selection<'_> {
         self.targets.accounts.insert(key, target);
     }
 
-    fn finish(mut self, shard: Shard) -> Targets {
+    fn finish(mut self, is_listed: bool, shard: Shard) -> Targets {
         // Before the organisation is listed, any account can still be discovered.
-        if self.settings.organization.is_none() || self.directory.members.is_some() {
+        if is_listed {
             let unused = self.settings.account_overrides.keys().filter(|id| !self.seen.contains(id));
             self.targets.notices.extend(unused.copied().map(Notice::UnusedOverride));
         }

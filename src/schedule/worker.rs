@@ -37,6 +37,8 @@ pub struct Worker {
     pub account: Option<AccountId>,
     /// The state that an earlier worker of this account left; `None` if there is none.
     pub state: Option<Arc<AccountState>>,
+    /// Receives the account as soon as it is identified.
+    pub identified: watch::Sender<Option<AccountId>>,
     /// Where observations come from.
     pub source: Arc<dyn Source>,
     /// The configured times of checks.
@@ -112,6 +114,7 @@ impl Worker {
         let policy = Arc::clone(&self.policy.borrow());
         let events = Arc::clone(&self.events);
         let pacing = Arc::clone(&self.pacing);
+        let reported = self.identified.clone();
         let (expected, limit, now) = (self.account, self.timing.timeout, self.now);
         Box::pin(async move {
             let _permit = pacing.check().await;
@@ -125,6 +128,7 @@ impl Worker {
                     events.account_forgotten(other);
                 }
                 let _ = account.set(a.id);
+                reported.send_replace(Some(a.id));
                 events.account_identified(a);
             };
             let check = Check {

@@ -46,12 +46,19 @@ fn summary(targets: &Targets) -> Vec<String> {
         .collect()
 }
 
+impl Directory {
+    fn targets_of(&self, yaml: &str) -> Targets {
+        let settings = settings(yaml);
+        self.targets(&settings, settings.organization.as_ref(), Shard::ALL)
+    }
+}
+
 const ORGANIZATION: &str = "organization:\n  role_name: audit\n";
 
 #[test]
 fn the_account_of_the_credentials_is_the_default() {
     let settings = settings("account: { name: mine }\naws: { max_requests_per_second: 3 }");
-    let targets = Directory::default().targets(&settings, Shard::ALL);
+    let targets = Directory::default().targets(&settings, settings.organization.as_ref(), Shard::ALL);
     assert_eq!(summary(&targets), ["? own mine"]);
     assert_eq!(targets.accounts[&Key::Own].max_requests_per_second, 3.0);
     assert_eq!(targets.states, None);
@@ -65,7 +72,7 @@ fn an_organisation_has_its_members_and_the_management_account() {
         ("skip", vec!["2 audit@2 name-2", "3 audit@3 name-3"]),
     ] {
         let settings = settings(&format!("{ORGANIZATION}  management_account: {management}\n  external_id: secret"));
-        let targets = directory('1', members("123")).targets(&settings, Shard::ALL);
+        let targets = directory('1', members("123")).targets(&settings, settings.organization.as_ref(), Shard::ALL);
         assert_eq!(summary(&targets), expected);
         let Access::Role(role) = &targets.accounts[&Key::Account(id('2'))].access else { panic!("a role") };
         assert_eq!(role.arn.to_string(), "arn:aws-cn:iam::222222222222:role/audit");
@@ -79,7 +86,7 @@ fn before_the_organisation_is_listed_there_are_the_listed_accounts() {
         "{ORGANIZATION}accounts: [{{ role_arn: 'arn:aws:iam::444444444444:role/x' }}]\n\
          account_overrides: {{ '222222222222': {{}} }}"
     ));
-    let targets = Directory::default().targets(&settings, Shard::ALL);
+    let targets = Directory::default().targets(&settings, settings.organization.as_ref(), Shard::ALL);
     assert_eq!(summary(&targets), ["4 x@4 "]);
     assert_eq!((targets.states, targets.notices.len()), (None, 0));
 }
@@ -89,7 +96,7 @@ fn a_listed_account_that_is_discovered_too_is_checked_once_as_listed() {
     let settings = settings(&format!(
         "{ORGANIZATION}accounts:\n- role_arn: arn:aws-cn:iam::222222222222:role/special\n- self: true\n  name: hub"
     ));
-    let targets = directory('3', members("123")).targets(&settings, Shard::ALL);
+    let targets = directory('3', members("123")).targets(&settings, settings.organization.as_ref(), Shard::ALL);
     assert_eq!(summary(&targets), ["3 own hub", "1 own name-1", "2 special@2 name-2"]);
 }
 
@@ -106,7 +113,7 @@ fn states_decide_and_are_counted() {
         listing.members.push(member(digit, state));
     }
     let settings = settings(&format!("{ORGANIZATION}  exclude: {{ accounts: ['777777777777'] }}"));
-    let targets = directory('1', listing).targets(&settings, Shard::ALL);
+    let targets = directory('1', listing).targets(&settings, settings.organization.as_ref(), Shard::ALL);
     assert_eq!(summary(&targets), ["1 own name-1", "2 audit@2 name-2", "6 audit@6 name-6"]);
     let counts: Vec<(&str, u64)> = targets.states.unwrap().into_iter().collect();
     assert_eq!(counts, [("active", 2), ("excluded", 1), ("pending", 1), ("suspended", 2), ("unknown", 1)]);
@@ -134,7 +141,7 @@ fn filters_select_by_account_unit_and_tag_and_exclude_wins() {
         ("  exclude: { organizational_units: [r-root] }", vec!["4 audit@4 name-4", "5 audit@5 name-5"]),
     ] {
         let settings = settings(&format!("{skip}{filters}"));
-        let targets = directory('1', listing.clone()).targets(&settings, Shard::ALL);
+        let targets = directory('1', listing.clone()).targets(&settings, settings.organization.as_ref(), Shard::ALL);
         assert_eq!(summary(&targets), expected, "{filters}");
         assert_eq!(targets.notices, BTreeSet::new(), "{filters}");
     }
@@ -146,7 +153,7 @@ fn what_matches_nothing_is_reported() {
         "{ORGANIZATION}  include: {{ organizational_units: [ou-root-99999999] }}\n  exclude: {{ accounts: ['888888888888'], \
          tags: {{ env: x }} }}\naccount_overrides: {{ '999999999999': {{}} }}"
     ));
-    let targets = directory('1', members("123")).targets(&settings, Shard::ALL);
+    let targets = directory('1', members("123")).targets(&settings, settings.organization.as_ref(), Shard::ALL);
     let filter = |text: &str| Notice::UnmatchedFilter(text.into());
     let expected = [
         filter("account 888888888888"),
@@ -164,7 +171,7 @@ fn overrides_apply_to_one_account() {
         "{ORGANIZATION}account_overrides:\n  '222222222222':\n    name: two\n    policy: {{ key_age: {{ enabled: false }} }}\n    \
          max_requests_per_second: 1"
     ));
-    let targets = directory('1', members("123")).targets(&settings, Shard::ALL);
+    let targets = directory('1', members("123")).targets(&settings, settings.organization.as_ref(), Shard::ALL);
     assert_eq!(summary(&targets), ["1 own name-1", "2 audit@2 two", "3 audit@3 name-3"]);
     let [two, three] = ['2', '3'].map(|digit| &targets.accounts[&Key::Account(id(digit))]);
     assert!(!two.rules.key_age.enabled && three.rules.key_age.enabled);
@@ -177,12 +184,12 @@ fn every_account_is_in_one_shard() {
     let directory = directory('1', members("123456789"));
     let mut all = Vec::new();
     for index in 0..4 {
-        let targets = directory.targets(&settings, Shard { index, total: 4 });
+        let targets = directory.targets(&settings, settings.organization.as_ref(), Shard { index, total: 4 });
         assert_eq!(targets.states.as_ref().unwrap()["active"], 9, "states are of the whole organisation");
         all.extend(summary(&targets));
     }
     all.sort();
-    assert_eq!(all, summary(&directory.targets(&settings, Shard::ALL)));
+    assert_eq!(all, summary(&directory.targets(&settings, settings.organization.as_ref(), Shard::ALL)));
 }
 
 #[test]
@@ -190,9 +197,9 @@ fn a_listing_that_shrinks_has_to_be_confirmed() {
     let mut directory = directory('1', members("123456789"));
     directory.listed(members("123456"), 33).unwrap();
     assert_eq!(directory.listed(members("1"), 33), Err(Shrunken { missing: 5, known: 6 }));
-    assert_eq!(directory.targets(&settings(ORGANIZATION), Shard::ALL).accounts.len(), 6, "nothing is dropped");
+    assert_eq!(directory.targets_of(ORGANIZATION).accounts.len(), 6, "nothing is dropped");
     assert!(directory.listed(members("1"), 33).is_ok(), "confirmed");
-    assert_eq!(directory.targets(&settings(ORGANIZATION), Shard::ALL).accounts.len(), 1);
+    assert_eq!(directory.targets_of(ORGANIZATION).accounts.len(), 1);
 }
 
 #[test]

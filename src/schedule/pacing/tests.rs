@@ -120,6 +120,7 @@ async fn run(accounts: u64, at_once: usize, takes: impl Fn(u64) -> Option<Durati
         let worker = Worker {
             account: Some(id(number)),
             state: None,
+            identified: watch::Sender::new(None),
             source: Arc::new(source),
             timing: Timing { interval: INTERVAL, timeout: TIMEOUT, sweep_per_second: 0.0 },
             pacing: Arc::clone(&pacing),

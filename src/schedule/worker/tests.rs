@@ -190,6 +190,7 @@ async fn run_with(source: Arc<Script>, policy: watch::Receiver<Arc<Policy>>, dur
     let worker = Worker {
         account: None,
         state: None,
+        identified: watch::Sender::new(None),
         source,
         timing: TIMING,
         pacing: pacing(64),
@@ -267,6 +268,7 @@ async fn a_worker_of_a_certain_account_refuses_every_other_one() {
     let worker = Worker {
         account: Some(account("123456789012").id),
         state: None,
+        identified: watch::Sender::new(None),
         source: Arc::new(Script { accounts: Mutex::new(accounts), ..Script::new(vec![compliant()]) }),
         timing: TIMING,
         pacing: pacing(64),
@@ -289,6 +291,7 @@ async fn the_state_of_an_earlier_worker_is_evaluated_and_stays_when_checks_fail(
     let worker = Worker {
         account: None,
         state: Some(earlier),
+        identified: watch::Sender::new(None),
         source: Arc::new(Script::new(vec![failing()])),
         timing: TIMING,
         pacing: pacing(64),
