@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import json
 import re
 import threading
 import urllib.error
@@ -23,7 +24,8 @@ def with_root(answer):
     def add(match):
         header, *rows = base64.b64decode(match[1]).decode().split("\n")
         if not rows[0].startswith("<root_account>"):
-            rows.insert(0, ROOT_ROW)
+            account = re.search(r"arn:aws:iam::(\d{12}):", rows[0])
+            rows.insert(0, ROOT_ROW.replace(ACCOUNT, account[1]) if account else ROOT_ROW)
         return b"<Content>" + base64.b64encode("\n".join([header, *rows]).encode()) + b"</Content>"
 
     changed, count = re.subn(rb"<Content>(.*?)</Content>", add, answer, flags=re.S)
@@ -35,11 +37,17 @@ ACCESS_DENIED = b"""<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-
 <Message>User is not authorized to perform: iam:ACTION</Message></Error><RequestId>1</RequestId></ErrorResponse>"""
 
 
+ACCESS_DENIED_JSON = json.dumps({"__type": "AccessDeniedException", "Message": "You don't have permissions to access this resource."}).encode()
+
+
 class Recorder:
-    """Forwards requests to moto and records their operations: `iam:ListUsers`. `denies(operation, parameters)` selects those to deny."""
+    """Forwards requests to moto and records their operations: `iam:ListUsers`. `denies(operation, parameters)` selects those to deny.
+
+    `calls` has every one of them in order, with its parameters.
+    """
 
     def __init__(self, target, denies=lambda operation, parameters: False):
-        self.operations = set()
+        self.operations, self.calls = set(), []
         recorder = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,11 +56,18 @@ class Recorder:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 service = re.search(r"/(\w+)/aws4_request", self.headers["Authorization"])[1]
-                parameters = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
-                action = parameters["Action"]
+                target_header = self.headers.get("X-Amz-Target")
+                if target_header:  # the JSON protocol, of Organizations
+                    action, parameters = target_header.rpartition(".")[2], json.loads(body)
+                else:
+                    parameters = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
+                    action = parameters["Action"]
                 operation = f"{service}:{action}"
                 recorder.operations.add(operation)
+                recorder.calls.append((operation, parameters))
                 if denies(operation, parameters):
+                    if target_header:
+                        return self.answer(400, "application/x-amz-json-1.1", ACCESS_DENIED_JSON)
                     return self.answer(403, "text/xml", ACCESS_DENIED.replace(b"ACTION", action.encode()))
                 passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
                 message = urllib.request.Request(target + self.path, data=body, headers=passed, method="POST")

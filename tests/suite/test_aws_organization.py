@@ -6,15 +6,16 @@ And the first half of docs/organizations.md, which creates them.
 import itertools
 import json
 import re
+import subprocess
 
 import botocore.exceptions
 import pytest
 
-from harness import ACCOUNT, ROOT
+from harness import ACCOUNT, ROOT, exporter_binary
 from infrastructure import AWS, broken_rules, deploy, documents, initialised, lint, plan, refuses, resources, role_of, stubbed, template, tofu
 from ministack import Ministack
 from simulator import ALLOW_ALL, all_actions, document, simulate, verdicts
-from snippets import FakeService, aws_environment, executes, named, runner
+from snippets import FakeService, aws_environment, blocks, executes, named, runner
 
 # The accounts of the examples: the files of deploy/aws name the first one.
 HUB, MEMBER, STRANGER = ACCOUNT, "210987654321", "999988887777"
@@ -559,3 +560,16 @@ def test_the_management_account_of_the_page(run, moto):
     role = role_of(moto.iam, f"arn:aws:iam::{ACCOUNT}:role/iam-key-exporter")
     assert role["Inline"] == policies("auto", discovery=True)
     assert role["AssumeRolePolicyDocument"] == document("deploy/aws/trust/organization.json")
+
+
+def test_the_configurations_of_the_page(tmp_path):
+    """Each is valid, and has no setting without effect."""
+    written = [block for block in blocks(PAGE) if block.language == "yaml"]
+    assert len(written) >= 4
+    for block in written:
+        path = tmp_path / "config.yaml"
+        path.write_text(block.text, encoding="utf-8")
+        result = subprocess.run([exporter_binary(), "verify-config", f"--config.file={path}"], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), f"{block.where}: {result.stderr}"
+        for setting in re.findall(r"^ *(?:- )?(\w+):", block.text, flags=re.M):
+            assert f"{setting}:" in result.stdout, f"{block.where}: {setting}"
