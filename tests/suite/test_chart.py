@@ -38,9 +38,9 @@ def helm_home(tmp_path_factory):
         yield
 
 
-def template(*values, helm="helm3", version=NEWEST, release="keys", chart=CHART, expect=0):
+def template(*values, helm="helm3", version=NEWEST, release="keys", namespace="exporters", chart=CHART, expect=0):
     """The text that Helm renders. `values` are files, or dictionaries that are passed as files."""
-    command = [TOOLS.bin(helm), "template", release, chart, "--namespace=exporters", f"--kube-version={version}"]
+    command = [TOOLS.bin(helm), "template", release, chart, f"--namespace={namespace}", f"--kube-version={version}"]
     text = None
     for each in values:
         if isinstance(each, dict):
@@ -406,32 +406,48 @@ def test_schema_is_strict_everywhere():
 
 
 def documented_configuration():
-    """Keys of the configuration file in docs/configuration.md: from the table of flags, and from the example."""
+    """Keys of the configuration file in docs/configuration.md: from the table of flags, and from the examples."""
     text = (ROOT / "docs" / "configuration.md").read_text()
     keys = set()
     for row in re.findall(r"^\| `--[^|]*\|([^|]*)\|", text, re.MULTILINE):
         keys.update(re.findall(r"`([a-z_.]+)`", row))
-    example = yaml.safe_load(re.search(r"^## File$.*?^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1])
+    example = {}
+    for block in re.findall(r"^```yaml\n(.*?)^```", text.partition("\n## File\n")[2], re.DOTALL | re.MULTILINE):
+        example |= yaml.safe_load(block)
     return keys, example
 
 
 def schema_configuration(node=None, path=""):
     node = node or SCHEMA["definitions"]["config"]
     for key, value in node["properties"].items():
+        while "$ref" in value:
+            value = SCHEMA["definitions"][value["$ref"].removeprefix("#/definitions/")]
         if "properties" in value:
             yield from schema_configuration(value, f"{path}{key}.")
         else:
             yield path + key
 
 
+def keys_of(example):
+    """Paths of the keys of an example, as in schema_configuration: lists and maps of free keys count as one."""
+    for key, value in example.items():
+        whole = not isinstance(value, dict) or not value or key in ("tags", "account_overrides")
+        yield from [key] if whole else [f"{key}.{each}" for each in keys_of(value)]
+
+
 def test_config_takes_every_documented_key_and_no_other():
     keys, example = documented_configuration()
-    # Set by the chart: the port of the container, its Service and its probes must agree.
-    keys.remove("web.listen_address")
-    from_example = {f"policy.{rule}.{key}" for rule, settings in example["policy"].items() for key in settings}
-    assert set(schema_configuration()) == keys | from_example | {"exemptions"}
-    exemption = SCHEMA["definitions"]["config"]["properties"]["exemptions"]["items"]
-    assert set(exemption["properties"]) == set(example["exemptions"][0])
+    # Set by the chart: the port of the container, its Service and its probes must agree, and so must shards and pods.
+    keys -= {"web.listen_address", "shard", "total_shards"}
+    assert set(schema_configuration()) == keys | set(keys_of(example))
+    config = SCHEMA["definitions"]["config"]["properties"]
+    (override,) = config["account_overrides"]["patternProperties"].values()
+    for schema, examples in (
+        (config["exemptions"]["items"], example["exemptions"]),
+        (config["accounts"]["items"], example["accounts"]),
+        (override, example["account_overrides"].values()),
+    ):
+        assert set(schema["properties"]) == {key for each in examples for key in each}
     example["exemptions"][0]["expires"] = str(example["exemptions"][0]["expires"])
     (config,) = [each for each in objects(template({"config": example})) if each["kind"] == "ConfigMap"]
     assert yaml.safe_load(config["data"]["config.yaml"]) == example
@@ -440,6 +456,7 @@ def test_config_takes_every_documented_key_and_no_other():
 def test_every_flag_is_reachable():
     """By `config`, or by a separate value."""
     own_values = {"--config.file": "existingConfigSecret", "--demo": "demo", "--web.listen-address": "containerPort"}
+    own_values |= dict.fromkeys(["--shard", "--total-shards"], "sharding")
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = re.findall(r"^\| `(--[^`]*)` \|([^|]*)\|[^|]*\|([^|]*)\|", text, re.MULTILINE)
     assert len(rows) > 20
@@ -486,8 +503,21 @@ def test_objects_find_each_other(case):
     assert accounts in ([], [pod["serviceAccountName"]])
 
     selectors = []
-    if "Service" in kinds:
-        service = find(manifests, "Service")
+    services = [each for each in manifests if each["kind"] == "Service"]
+    if exporter["kind"] == "StatefulSet":
+        headless = find(services, "Service", exporter["spec"]["serviceName"])
+        services.remove(headless)
+        selectors.append(headless["spec"]["selector"])
+        assert headless["metadata"]["namespace"] == namespace
+        if "ServiceMonitor" in kinds:
+            monitor = find(manifests, "ServiceMonitor")["spec"]
+            assert not matches(monitor["selector"]["matchLabels"], headless["metadata"]["labels"]), "every shard would be scraped twice"
+        # The test asks each shard, at the name that the cluster's DNS knows it by.
+        for test in test_pods:
+            names = [f"http://{exporter['metadata']['name']}-{n}.{headless['metadata']['name']}:{ports['metrics']}/readyz" for n in range(exporter["spec"]["replicas"])]
+            assert [container["args"] for container in test["spec"]["containers"]] == [["healthcheck", f"--url={name}"] for name in names]
+    if services:
+        (service,) = services
         selectors.append(service["spec"]["selector"])
         assert service["metadata"]["namespace"] == namespace
         (port,) = service["spec"]["ports"]
@@ -781,6 +811,8 @@ def test_the_guides_commands(helm, tmp_path):
     """Each Helm command renders what it would install, and kubectl refers to these objects; test_the_demo_answers covers curl."""
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(GUIDE_VALUES["values.yaml"]))
     manifests, installed = [], 0
+    options = {"release": "iam-key-exporter", "helm": helm, "namespace": "monitoring"}
+    sharded = objects(template(merged(GUIDE_VALUES["values.yaml"], GUIDE_VALUES["shards"]), **options))
     for command in guide_commands():
         options = guide_options(command)
         if command[:3] == ["helm", "upgrade", "--install"]:
@@ -803,9 +835,11 @@ def test_the_guides_commands(helm, tmp_path):
             assert [each for each in manifests if each["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"]
         elif command[0] == "kubectl":
             for word in command:
-                if word.startswith("deployment/"):
-                    deployment = find(manifests, "Deployment", word.removeprefix("deployment/"))
-                    assert deployment["metadata"]["namespace"] == options["--namespace"] == "monitoring"
+                kind, _, name = word.partition("/")
+                if kind in ("deployment", "statefulset"):
+                    exporter = workload(manifests if kind == "deployment" else sharded)
+                    assert (exporter["kind"].lower(), exporter["metadata"]["name"]) == (kind, name)
+                    assert exporter["metadata"]["namespace"] == options["--namespace"] == "monitoring"
             if "port-forward" in command:
                 assert int(command[-1]) == container["ports"][0]["containerPort"]
             if command[3:6] == ["create", "secret", "generic"]:
@@ -883,6 +917,9 @@ class Pod(Process):
             file.write_text(self._mounted(file.read_text(), mounts))
         super().__init__([exporter_binary(), *arguments])
         given = {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
+        for each in container.get("env", []):
+            if each.get("valueFrom", {}).get("fieldRef") == {"fieldPath": "metadata.name"}:
+                given[each["name"]] = f"{workload(manifests)['metadata']['name']}-0"
         self.environment = given | (environment or {})
 
     @staticmethod

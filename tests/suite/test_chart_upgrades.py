@@ -35,6 +35,7 @@ EVERY_OBJECT = MONITORED | {
     "prometheusRule": {"enabled": True},
     "dashboards": {"configMaps": {"enabled": True}, "grafanaOperator": {"enabled": True}},
 }
+ORGANIZATION = {"config": {"organization": {"role_name": "iam-key-exporter"}}}
 numbers = itertools.count()
 
 
@@ -130,6 +131,10 @@ class Release:
         self.cluster.delete_pods(self.workload["metadata"]["namespace"])
 
 
+def shards(total):
+    return MONITORED | ORGANIZATION | {"sharding": {"total": total}, "podDisruptionBudget": {"enabled": True}}
+
+
 # --- installing ---------------------------------------------------------------------------------------------------
 
 
@@ -189,28 +194,77 @@ def test_a_released_chart_is_upgraded_and_rolled_back(cluster, before, after, ol
     release.uninstall()
 
 
+@pytest.mark.parametrize("old", RELEASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("before, after", PAIRS, ids=map("-".join, PAIRS))
+def test_sharding_is_switched_on_and_off(cluster, before, after, old):
+    """From a released chart without shards, to this one with 3, 5 and 2 of them, and back to one pod."""
+    release = Release(cluster, before).upgrade(MONITORED, chart=old)
+    service = release.stored("Service")
+    (single,) = cluster.create_pods(release.workload)
+    release.helm = after
+
+    release.upgrade(shards(3))
+    stateful = release.uid("StatefulSet")
+    names = [f"keys-iam-key-exporter-{number}" for number in range(3)]
+    assert sorted(pod["metadata"]["name"] for pod in cluster.create_pods(release.workload)) == names
+    # The Deployment's pod is still there: the StatefulSet does not take it for its own, and both are scraped.
+    assert cluster.find("Deployment", release.namespace, "keys-iam-key-exporter") is None
+    assert cluster.pods(release.namespace, release.workload["spec"]["selector"]["matchLabels"]) == names
+    for selector in (
+        release.stored("Service", "keys-iam-key-exporter")["spec"]["selector"],
+        release.stored("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        release.stored("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+    ):
+        assert cluster.pods(release.namespace, selector) == sorted([single["metadata"]["name"], *names])
+    assert release.stored("Service", "keys-iam-key-exporter-shards")["spec"]["clusterIP"] == "None"
+    cluster.delete_pods(release.namespace)
+
+    for total in (5, 2):
+        release.upgrade(shards(total))
+        assert release.uid("StatefulSet") == stateful, "replaced instead of changed"
+        assert release.workload["spec"]["replicas"] == total
+        assert f"--total-shards={total}" in release.workload["spec"]["template"]["spec"]["containers"][0]["args"]
+        release.admits_its_pods()
+    release.rollback()
+    assert release.workload["spec"]["replicas"] == 5
+
+    release.upgrade(MONITORED | ORGANIZATION)
+    release.admits_its_pods()
+    assert cluster.find("StatefulSet", release.namespace, "keys-iam-key-exporter") is None
+    # Its address is that of the beginning: clients that resolved it go on.
+    kept = release.stored("Service")
+    for path in (("metadata", "uid"), ("spec", "clusterIP")):
+        assert kept[path[0]][path[1]] == service[path[0]][path[1]]
+    release.uninstall()
+
+
 # --- names --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("values", [MONITORED, shards(2)], ids=["deployment", "shards"])
 @pytest.mark.parametrize("helm", HELMS)
-def test_names_change(cluster, helm):
+def test_names_change(cluster, helm, values):
     """Objects of the old name go, because `Release.upgrade` finds those of the new name and no others."""
     release = Release(cluster, helm)
     for names in ({}, {"nameOverride": "iam-keys"}, {"fullnameOverride": "other"}, {"nameOverride": "iam-keys", "fullnameOverride": "third"}):
-        release.upgrade(MONITORED | names)
+        release.upgrade(values | names)
     release.admits_its_pods()
     release.uninstall()
 
 
+@pytest.mark.parametrize("values", [{}, shards(2)], ids=["deployment", "shards"])
 @pytest.mark.parametrize("helm", HELMS)
-def test_a_name_that_cannot_change_is_refused_before_anything_is_changed(cluster, helm):
+def test_a_name_that_cannot_change_is_refused_before_anything_is_changed(cluster, helm, values):
     """The name is in the selector, and the release's name makes the full name the same."""
-    release = Release(cluster, helm, "iam-keys-exporter").upgrade(MONITORED | {"nameOverride": "iam-keys"})
+    release = Release(cluster, helm, "iam-keys-exporter").upgrade(values | {"nameOverride": "iam-keys"})
     before = release.workload
-    error = release.refuses(MONITORED | {"nameOverride": "keys"})
-    assert 'nameOverride: the Deployment "iam-keys-exporter" selects its pods by the name "iam-keys", which cannot be changed; keep' in error
+    error = release.refuses(values | {"nameOverride": "keys"})
+    kind = before["kind"]
+    assert f'nameOverride: the {kind} "iam-keys-exporter" selects its pods by the name "iam-keys", which cannot be changed; keep' in error
     assert release.workload == before
-    release.upgrade(MONITORED | {"nameOverride": "keys", "fullnameOverride": "other"})
+    release.upgrade(values | {"nameOverride": "keys", "fullnameOverride": "other"})
+    # A new name is no obstacle to switching to the other kind.
+    release.upgrade((shards(2) if kind == "Deployment" else {}) | {"nameOverride": "iam-keys", "fullnameOverride": "other"})
     release.uninstall()
 
 
@@ -220,11 +274,12 @@ def test_the_api_server_refuses_such_a_name(cluster):
     assert "field is immutable" in release.refuses({"nameOverride": "keys"}, chart=RELEASES[0])
 
 
+@pytest.mark.parametrize("values", [MONITORED, shards(2)], ids=["deployment", "shards"])
 @pytest.mark.parametrize("helm", HELMS)
-def test_the_longest_names(cluster, helm):
-    """Of a release: 53 characters; of an object: 63."""
-    release = Release(cluster, helm, "r" * 53).upgrade(MONITORED)
+def test_the_longest_names(cluster, helm, values):
+    """Of a release: 53 characters; of an object: 63, less what a controller appends."""
+    release = Release(cluster, helm, "r" * 53).upgrade(values)
     release.admits_its_pods()
-    release.upgrade(MONITORED | {"fullnameOverride": "n" * 63})
+    release.upgrade(values | {"fullnameOverride": "n" * 63})
     release.admits_its_pods()
     release.uninstall()

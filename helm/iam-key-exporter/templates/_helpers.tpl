@@ -27,6 +27,39 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: exporter
 {{- end }}
 
+{{- define "iam-key-exporter.sharded" -}}
+{{- if gt (int .Values.sharding.total) 1 }}true{{ end }}
+{{- end }}
+
+{{- /* While sharding is switched on or off, pods of the Deployment and of the StatefulSet exist at the same time. Both have the
+       labels above, so that Service, monitors and policies apply to both. The additional one keeps the StatefulSet's selector
+       off the Deployment's pods; ReplicaSets exclude its pods by pod-template-hash. */}}
+{{- define "iam-key-exporter.podLabels" -}}
+{{ include "iam-key-exporter.selectorLabels" . }}
+{{- if include "iam-key-exporter.sharded" . }}
+iam-key-exporter/sharded: "true"
+{{- end }}
+{{- end }}
+
+{{- /* Kubernetes appends a hyphen and a hash of ten characters to it in a label, which is limited to 63. */}}
+{{- define "iam-key-exporter.statefulSetName" -}}
+{{- include "iam-key-exporter.fullname" . | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Of the StatefulSet's name, because neither can change without the other. */}}
+{{- define "iam-key-exporter.shardsServiceName" -}}
+{{- include "iam-key-exporter.statefulSetName" . }}-shards
+{{- end }}
+
+{{- /* What runs the pods, for kubectl. */}}
+{{- define "iam-key-exporter.workload" -}}
+{{- if include "iam-key-exporter.sharded" . -}}
+statefulset/{{ include "iam-key-exporter.statefulSetName" . }}
+{{- else -}}
+deployment/{{ include "iam-key-exporter.fullname" . }}
+{{- end }}
+{{- end }}
+
 {{- define "iam-key-exporter.testSelectorLabels" -}}
 app.kubernetes.io/name: {{ include "iam-key-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
