@@ -61,9 +61,9 @@ class Release:
     def _helm(self, *arguments, **options):
         return run(TOOLS.bin(self.helm), *arguments, "--namespace", self.namespace, **options)
 
-    def upgrade(self, values, chart=CHART):
+    def upgrade(self, values, *options, chart=CHART):
         """`helm upgrade --install`; afterwards the cluster holds the objects of the manifest and no others of the release."""
-        command = ["upgrade", "--install", self.name, chart, "--values=-", "--output=json"]
+        command = ["upgrade", "--install", self.name, chart, "--values=-", "--output=json", *options]
         result = self._helm(*command, input=json.dumps(values, default=str))
         assert result.returncode == 0, result.stderr
         self._installed(json.loads(result.stdout))
@@ -192,6 +192,20 @@ def test_a_released_chart_is_upgraded_and_rolled_back(cluster, before, after, ol
     release.rollback()
     assert {kind: release.uid(kind) for kind in kept} == kept
     release.uninstall()
+
+
+@pytest.mark.parametrize("old", RELEASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("option", ["--reuse-values", "--reset-then-reuse-values"])
+@pytest.mark.parametrize("helm", HELMS)
+def test_the_values_of_a_release_are_reused(cluster, helm, option, old):
+    """With --reuse-values the chart's new values do not exist, not even their defaults."""
+    release = Release(cluster, helm).upgrade(MONITORED | {"containerPort": 9100}, chart=old)
+    release.upgrade({"podLabels": {"a": "b"}}, option)
+    pod = release.workload["spec"]["template"]
+    assert (pod["metadata"]["labels"]["a"], pod["spec"]["containers"][0]["ports"][0]["containerPort"]) == ("b", 9100)
+    assert release.stored("ServiceMonitor")
+    release.upgrade(ORGANIZATION | {"sharding": {"total": 2}}, option)
+    assert release.workload["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize("old", RELEASES, ids=lambda path: path.stem)

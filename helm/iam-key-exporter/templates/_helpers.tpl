@@ -27,8 +27,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: exporter
 {{- end }}
 
+{{- /* Values of 0.1.0 that `helm upgrade --reuse-values` takes over do not have the section. */}}
 {{- define "iam-key-exporter.sharded" -}}
-{{- if gt (int .Values.sharding.total) 1 }}true{{ end }}
+{{- if gt (int (dig "total" 1 (.Values.sharding | default dict))) 1 }}true{{ end }}
 {{- end }}
 
 {{- /* While sharding is switched on or off, pods of the Deployment and of the StatefulSet exist at the same time. Both have the
