@@ -803,7 +803,7 @@ def guide_options(command):
 def test_every_block_of_the_guide_is_tested():
     blocks = re.findall(r"^```(\w*)$", GUIDE, re.MULTILINE)
     assert set(blocks) - {""} == {"bash", "yaml"}
-    assert blocks.count("yaml") == len(GUIDE_VALUES) + 1  # and the configuration of Prometheus
+    assert blocks.count("yaml") == len(GUIDE_VALUES) + 2  # and the configurations of Prometheus
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -872,6 +872,22 @@ def test_the_guides_prometheus_without_operator(tmp_path):
     assert scrape["job_name"] == "iam-key-exporter"
     port = service["spec"]["ports"][0]["port"]
     assert scrape["static_configs"] == [{"targets": [f"{service['metadata']['name']}.monitoring.svc:{port}"]}]
+
+
+def test_the_guides_prometheus_scrapes_every_shard(tmp_path):
+    text = re.search(r"<!-- prometheus: shards -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)[1]
+    (tmp_path / "prometheus.yml").write_text(text)
+    # The newest one is built without service discovery.
+    result = run(TOOLS.bin("promtool-2.42"), "check", "config", tmp_path / "prometheus.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
+    manifests = objects(template(GUIDE_VALUES["shards"], release="iam-key-exporter", namespace="monitoring"))
+    service = find(manifests, "Service", workload(manifests)["spec"]["serviceName"])
+    (scrape,) = yaml.safe_load(text)["scrape_configs"]
+    assert scrape["job_name"] == "iam-key-exporter"
+    # Records of type A have no port.
+    address = {"names": [f"{service['metadata']['name']}.monitoring.svc"], "type": "A", "port": service["spec"]["ports"][0]["port"]}
+    assert scrape["dns_sd_configs"] == [address]
+    assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"]
 
 
 def test_the_guides_service_account_is_the_one_that_the_trust_policies_name():
