@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test test-deploy check tools demo bench dist chart dashboards fmt clean
+.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers dist chart dashboards fmt clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ demo: ## Exporter, Prometheus and Alertmanager with a demo account, until Ctrl-C
 
 bench: ## Benchmarks
 	@benches/run
+
+bench-scale: ## Benchmarks of an organisation of 1,000 accounts, and the comparison with Prowler and Cloud Custodian
+	@benches/run scale peers
+
+bench-peers: ## Only the comparison with Prowler and Cloud Custodian
+	@benches/run peers
 
 dist: ## Everything of a release that can be built here, into dist/
 	@scripts/dist
