@@ -218,7 +218,6 @@ def test_sharding_is_switched_on_and_off(cluster, before, after, old):
     release.helm = after
 
     release.upgrade(shards(3))
-    stateful = release.uid("StatefulSet")
     names = [f"keys-iam-key-exporter-{number}" for number in range(3)]
     assert sorted(pod["metadata"]["name"] for pod in cluster.create_pods(release.workload)) == names
     # The Deployment's pod is still there: the StatefulSet does not take it for its own, and both are scraped.
@@ -232,7 +231,11 @@ def test_sharding_is_switched_on_and_off(cluster, before, after, old):
         assert cluster.pods(release.namespace, selector) == sorted([single["metadata"]["name"], *names])
     assert release.stored("Service", "keys-iam-key-exporter-shards")["spec"]["clusterIP"] == "None"
     cluster.delete_pods(release.namespace)
+    release.rollback()
+    assert release.workload["kind"] == "Deployment"
 
+    release.upgrade(shards(3))
+    stateful = release.uid("StatefulSet")
     for total in (5, 2):
         release.upgrade(shards(total))
         assert release.uid("StatefulSet") == stateful, "replaced instead of changed"
