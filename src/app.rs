@@ -11,7 +11,7 @@ mod shutdown;
 pub use check::{CheckError, Verdict, check};
 pub use shutdown::ShutdownSignals;
 
-use crate::aws::Aws;
+use crate::aws::Process;
 use crate::aws::collect::{AwsSource, Choice};
 use crate::aws::counting::RequestObserver;
 use crate::config::values::CollectorChoice;
@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigError, Input};
 use crate::exposition::Parts;
 use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
 use crate::http::{self, AppState, Listeners, Reloads};
-use crate::model::Timestamp;
+use crate::model::{Access, Timestamp};
 use crate::policy::Policy;
 use crate::schedule::{Pacing, Worker};
 use crate::source::Source;
@@ -110,7 +110,8 @@ fn source(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn Source
         Input::Inventory(path) => return Arc::new(FileSource::new(path.clone(), Format::Inventory, name)),
         Input::Aws => {}
     }
-    let aws = Arc::new(Aws::new(options::aws(settings), name, observer));
+    let process = Process::new(options::aws(settings), observer);
+    let aws = process.account(Access::Own, name, settings.aws.max_requests_per_second.0);
     let choice = match settings.collector {
         CollectorChoice::Live => Choice::Live,
         CollectorChoice::Report => Choice::Report,

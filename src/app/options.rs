@@ -11,7 +11,6 @@ pub(super) fn aws(settings: &Settings) -> aws::Settings {
     aws::Settings {
         region: settings.aws.region.clone(),
         profile: settings.aws.profile.clone(),
-        max_requests_per_second: settings.aws.max_requests_per_second.0,
         concurrency: settings.aws.concurrency.get(),
     }
 }

@@ -1,88 +1,92 @@
-//! One account's access to AWS. The clients are made at the first check, within the time of that check.
+//! One account's access to AWS.
 
-use super::blocking::Blocking;
-use super::counting::RequestObserver;
-use super::transport::http_client;
-use super::{Clients, Settings, errors, load};
-use crate::model::{Account, Partition};
+use super::process::{Limits, Process};
+use super::session::RoleSession;
+use super::sts;
+use crate::model::{Account, AccountId, Partition};
 use crate::source::SourceError;
-use aws_config::SdkConfig;
-use std::sync::Arc;
-use tokio::sync::OnceCell;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// One account's access to AWS.
+/// One account's access to AWS. It is small: a client of the SDK has 16 kB, and is kept during checks only.
 pub struct Aws {
-    /// The largest number of concurrent requests to IAM.
+    /// The largest number of requests to IAM that are worth to begin at once.
     pub concurrency: usize,
-    settings: Settings,
-    account_name: String,
-    observer: Arc<dyn RequestObserver>,
-    configuration: Blocking<SdkConfig>,
-    clients: OnceCell<Clients>,
+    process: Arc<Process>,
+    /// `None` for the credentials of the process.
+    session: Option<Arc<RoleSession>>,
+    name: String,
+    limits: Limits,
+    client: Mutex<Client>,
+}
+
+enum Client {
+    /// Outside of checks: a client is made for each use.
+    NotKept,
+    /// During a check.
+    Kept(Option<aws_sdk_iam::Client>),
 }
 
 impl Aws {
-    /// Nothing is read or called yet.
-    pub fn new(settings: Settings, account_name: String, observer: Arc<dyn RequestObserver>) -> Self {
-        Aws {
-            concurrency: settings.concurrency,
-            settings,
-            account_name,
-            observer,
-            configuration: Blocking::new(),
-            clients: OnceCell::new(),
-        }
+    pub(super) fn new(
+        process: Arc<Process>,
+        session: Option<Arc<RoleSession>>,
+        name: String,
+        concurrency: usize,
+        limits: Limits,
+    ) -> Self {
+        Aws { concurrency, process, session, name, limits, client: Mutex::new(Client::NotKept) }
     }
 
-    /// Loads region, credentials and endpoints from environment and profile at the first call; a caller may give up at
-    /// any time.
-    async fn clients(&self) -> Result<&Clients, SourceError> {
-        self.clients.get_or_try_init(|| self.connect()).await
-    }
-
-    async fn connect(&self) -> Result<Clients, SourceError> {
-        let settings = self.settings.clone();
-        let loaded = self.configuration.run(|| async move { load(&settings, http_client()).await }).await;
-        let shared =
-            loaded.map_err(|e| SourceError::Credentials(format!("the SDK's configuration is not loaded: {e}")))?;
-        Ok(Clients::new(shared, &self.settings, &self.account_name, Arc::clone(&self.observer)))
-    }
-
-    /// The IAM client, made at the first call.
+    /// The IAM client.
     ///
     /// # Errors
     /// [`SourceError::Credentials`] when the SDK cannot load its configuration. What the configuration lacks shows at
     /// the first request.
-    pub async fn iam(&self) -> Result<&aws_sdk_iam::Client, SourceError> {
-        Ok(&self.clients().await?.iam)
+    pub async fn iam(&self) -> Result<aws_sdk_iam::Client, SourceError> {
+        if let Client::Kept(Some(client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(client.clone());
+        }
+        let client = self.process.iam(self.session.as_ref(), &self.limits).await?;
+        if let Client::Kept(kept) = &mut *self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            *kept = Some(client.clone());
+        }
+        Ok(client)
     }
 
-    /// The account that the credentials belong to now. GetCallerIdentity needs no permission (STS API Reference,
-    /// GetCallerIdentity).
+    fn set_client(&self, client: Client) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    /// The account that the credentials belong to now, at the start of a check. A role's session names it; otherwise AWS
+    /// is asked.
     ///
     /// # Errors
-    /// When AWS does not answer; [`SourceError::UnexpectedResponse`] when the answer names no account.
+    /// When the role cannot be assumed, or AWS does not answer; [`SourceError::UnexpectedResponse`] when the answer names
+    /// no account; [`SourceError::AccountMismatch`] when the session is of another account than the role.
     pub async fn account(&self) -> Result<Account, SourceError> {
-        const OPERATION: &str = "GetCallerIdentity";
-        let sts = &self.clients().await?.sts;
-        let answer = sts.get_caller_identity().send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-        let id = answer.account().and_then(|id| id.parse().ok());
-        let partition = answer.arn().and_then(|arn| Partition::parse(arn.split(':').nth(1)?));
-        let (Some(id), Some(partition)) = (id, partition) else {
-            return Err(SourceError::UnexpectedResponse {
-                operation: OPERATION,
-                message: "it names no account of twelve digits".into(),
-            });
-        };
-        Ok(Account { id, name: self.account_name.clone(), partition })
+        let (id, partition) = self.identity().await?;
+        self.set_client(Client::Kept(None));
+        Ok(Account { id, name: self.name.clone(), partition })
     }
 
-    /// Confirms that the credentials still belong to this account.
+    async fn identity(&self) -> Result<(AccountId, Partition), SourceError> {
+        match &self.session {
+            Some(session) => session.get().await.map(|session| (session.account, session.partition)),
+            None => sts::caller_identity(&self.process).await,
+        }
+    }
+
+    /// Confirms at the end of a check that the credentials still belong to this account.
     ///
     /// # Errors
     /// [`SourceError::AccountMismatch`] when they do not, and those of [`account`](Self::account).
     pub async fn confirm(&self, account: &Account) -> Result<(), SourceError> {
-        let found = self.account().await?.id;
+        self.set_client(Client::NotKept);
+        let found = match &self.session {
+            // Every session is of the account of its role.
+            Some(session) => session.role.arn.account,
+            None => self.identity().await?.0,
+        };
         if found == account.id { Ok(()) } else { Err(SourceError::AccountMismatch { expected: account.id, found }) }
     }
 }

@@ -6,7 +6,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From so many seconds on the skew is warned about. AWS itself refuses signatures from 15 minutes on.
@@ -15,12 +15,18 @@ const WARN_FROM_SECONDS: u64 = 300;
 /// Measures the skew, reports it, and logs when it becomes large and when it no longer is.
 pub(super) struct ClockSkew {
     observer: Arc<dyn RequestObserver>,
+    seconds: AtomicI64,
     large: AtomicBool,
 }
 
 impl ClockSkew {
     pub(super) fn new(observer: Arc<dyn RequestObserver>) -> Self {
-        ClockSkew { observer, large: AtomicBool::new(false) }
+        ClockSkew { observer, seconds: AtomicI64::new(0), large: AtomicBool::new(false) }
+    }
+
+    /// AWS's clock minus the local one, by the latest answer; 0 before the first.
+    pub(super) fn seconds(&self) -> i64 {
+        self.seconds.load(Ordering::Relaxed)
     }
 
     /// Takes note of the `Date` of an answer to a request that was sent and answered at these local times. A header that
@@ -28,6 +34,7 @@ impl ClockSkew {
     pub(super) fn observe(&self, date: &str, sent_at: SystemTime, received_at: SystemTime) {
         let Ok(date) = DateTime::from_str(date, Format::HttpDate) else { return };
         let clock_skew_seconds = skew(date.secs(), seconds(sent_at), seconds(received_at));
+        self.seconds.store(clock_skew_seconds, Ordering::Relaxed);
         self.observer.clock_skew(clock_skew_seconds);
         let large = clock_skew_seconds.unsigned_abs() >= WARN_FROM_SECONDS;
         match (self.large.swap(large, Ordering::Relaxed), large) {

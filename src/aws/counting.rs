@@ -7,12 +7,13 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::orchestrator::{Metadata, OrchestratorError};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 /// Receives the outcomes of requests to AWS.
 pub trait RequestObserver: Send + Sync {
-    /// An attempt has ended. `service` is `iam` or `sts`, `operation` the API operation. `failure` is from a closed
+    /// An attempt has ended. `service` is `iam`, `sts` or `organizations`, `operation` the API operation. `failure` is from a closed
     /// list: one of AWS's error codes, `http_` and a status, `timeout`, `connection` or `other`; `None` when the
     /// attempt succeeded.
     fn request(&self, service: &'static str, operation: &str, failure: Option<&'static str>);
@@ -73,7 +74,12 @@ const CONNECTION: &str = "connection";
 
 fn failure_code(context: &FinalizerInterceptorContextRef<'_>, error: &OrchestratorError<Error>) -> &'static str {
     if let Some(connector) = error.as_connector_error() {
-        return if connector.is_timeout() { TIMEOUT } else { CONNECTION };
+        // An answer that is too large came from AWS.
+        return match connector {
+            error if error.is_timeout() => TIMEOUT,
+            error if error.as_other().is_none() && !error.is_io() => OTHER,
+            _ => CONNECTION,
+        };
     }
     if error.is_timeout_error() {
         return TIMEOUT;
@@ -83,19 +89,31 @@ fn failure_code(context: &FinalizerInterceptorContextRef<'_>, error: &Orchestrat
         // The connection ended before the body did.
         None => CONNECTION,
         Some(body) => match wire_code(body) {
-            Some(code) => errors::known_code(code).unwrap_or(OTHER),
+            Some(code) => errors::known_code(&code).unwrap_or(OTHER),
             None => status_label(response.status().as_u16()),
         },
     }
 }
 
-/// The `<Code>` of an error document. Interceptors see errors with their types erased, and the SDK's names differ
+/// The `<Code>` of an error document, or the `__type` of a JSON one. Interceptors see errors with their types erased, and the SDK's names differ
 /// from the wire's (`LimitExceededException`, `LimitExceeded`).
-fn wire_code(body: &[u8]) -> Option<&str> {
+fn wire_code(body: &[u8]) -> Option<Cow<'_, str>> {
     let body = std::str::from_utf8(body).ok()?;
+    if body.trim_start().starts_with('{') {
+        let error: JsonError = serde_json::from_str(body).ok()?;
+        // `com.amazonaws.organizations#CODE:https://...`
+        let code = error.code.rsplit('#').next()?.split(':').next()?;
+        return Some(code.to_owned().into());
+    }
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
-    Some(code)
+    Some(code.into())
+}
+
+#[derive(serde::Deserialize)]
+struct JsonError {
+    #[serde(rename = "__type")]
+    code: String,
 }
 
 /// For answers without an error code: those of AWS's load balancers and of proxies.
@@ -124,8 +142,14 @@ mod tests {
 
     #[test]
     fn the_code_is_taken_from_the_error_document() {
-        assert_eq!(wire_code(b"<Error><Code>Throttling</Code></Error>"), Some("Throttling"));
-        for bad in ["", "<Code>x", "<html>no</html>"] {
+        for (body, code) in [
+            ("<Error><Code>Throttling</Code></Error>", "Throttling"),
+            (r#"{"__type":"TooManyRequestsException","message":"x"}"#, "TooManyRequestsException"),
+            (r#" {"__type":"com.amazonaws.organizations#AccessDeniedException:http://x/"}"#, "AccessDeniedException"),
+        ] {
+            assert_eq!(wire_code(body.as_bytes()).as_deref(), Some(code));
+        }
+        for bad in ["", "<Code>x", "<html>no</html>", "{", "{}", r#"{"__type":1}"#] {
             assert_eq!(wire_code(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(wire_code(b"<Code>\xff</Code>"), None);

@@ -2,10 +2,11 @@
 
 use super::redact::redact;
 use super::transport::LARGEST_ANSWER;
+use crate::model::RoleArn;
 use crate::source::SourceError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iam::operation::RequestId;
-use aws_smithy_runtime_api::client::result::{ResponseError, SdkError, ServiceError};
+use aws_smithy_runtime_api::client::result::{SdkError, ServiceError};
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
@@ -23,11 +24,12 @@ enum Meaning {
     Other,
 }
 
-/// The error codes that are known, as they are on the wire: those of IAM and STS, of the query protocol, and what the
-/// SDK classifies. A code that is not here never becomes a label.
+/// The error codes that are known, as they are on the wire: those of IAM, STS and Organizations, of their
+/// protocols, and what the SDK classifies. A code that is not here never becomes a label.
 const CODES: &[(&str, Meaning)] = &[
     ("AccessDenied", Meaning::AccessDenied),
     ("AccessDeniedException", Meaning::AccessDenied),
+    ("AccessDeniedForDependencyException", Meaning::AccessDenied),
     ("OptInRequired", Meaning::AccessDenied),
     ("UnauthorizedOperation", Meaning::AccessDenied),
     ("AuthFailure", Meaning::Credentials),
@@ -52,21 +54,30 @@ const CODES: &[(&str, Meaning)] = &[
     ("Throttling", Meaning::Throttled),
     ("ThrottlingException", Meaning::Throttled),
     ("TooManyRequestsException", Meaning::Throttled),
+    ("ConcurrentModificationException", Meaning::Throttled),
     ("RequestTimeout", Meaning::Timeout),
     ("RequestTimeoutException", Meaning::Timeout),
     ("InternalError", Meaning::ServiceFailure),
     ("InternalFailure", Meaning::ServiceFailure),
     ("ServiceFailure", Meaning::ServiceFailure),
+    ("ServiceException", Meaning::ServiceFailure),
     ("ServiceUnavailable", Meaning::ServiceFailure),
+    ("AWSOrganizationsNotInUseException", Meaning::Other),
+    ("ChildNotFoundException", Meaning::Other),
     ("InvalidAction", Meaning::Other),
     ("InvalidInput", Meaning::Other),
+    ("InvalidInputException", Meaning::Other),
     ("InvalidParameterValue", Meaning::Other),
     ("LimitExceeded", Meaning::Other),
     ("MalformedQueryString", Meaning::Other),
     ("NoSuchEntity", Meaning::Other),
+    ("PackedPolicyTooLarge", Meaning::Other),
+    ("ParentNotFoundException", Meaning::Other),
     ("ReportExpired", Meaning::Other),
     ("ReportInProgress", Meaning::Other),
     ("ReportNotPresent", Meaning::Other),
+    ("TargetNotFoundException", Meaning::Other),
+    ("UnsupportedAPIEndpointException", Meaning::Other),
     ("ValidationError", Meaning::Other),
 ];
 
@@ -81,18 +92,19 @@ pub fn classify<E>(operation: &'static str, error: &SdkError<E, Response>) -> So
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    // From the session of a role that a client uses.
+    if let Some(error) = cause::<SourceError>(error) {
+        return error.clone();
+    }
     match error {
-        SdkError::TimeoutError(_) => SourceError::Timeout(format!("{operation} timed out")),
-        SdkError::ServiceError(service) => by_service(operation, service, request_id(error, service)),
-        SdkError::ResponseError(_) if caused_by::<LengthLimitError>(error) => SourceError::UnexpectedResponse {
+        _ if cause::<LengthLimitError>(error).is_some() => SourceError::UnexpectedResponse {
             operation,
             message: format!("it is larger than {} MiB, the maximum", LARGEST_ANSWER >> 20),
         },
-        SdkError::ResponseError(response) if is_incomplete(response) => {
-            SourceError::Connection { operation, message: causes(error) }
-        }
+        SdkError::TimeoutError(_) => SourceError::Timeout(format!("{operation} timed out")),
+        SdkError::ServiceError(service) => by_service(operation, service, request_id(error, service)),
         SdkError::ResponseError(_) => SourceError::UnexpectedResponse { operation, message: causes(error) },
-        _ if caused_by::<CredentialsError>(error) => SourceError::Credentials(causes(error)),
+        _ if cause::<CredentialsError>(error).is_some() => SourceError::Credentials(causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             SourceError::Timeout(format!("{operation} timed out"))
         }
@@ -101,14 +113,37 @@ where
     }
 }
 
+/// The error for a role that could not be assumed, which it names.
+pub(super) fn not_assumed<E>(role: &RoleArn, error: &SdkError<E, Response>) -> SourceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    // The credentials that assume the role are not there: the role has no part in it.
+    if let Some(error) = cause::<SourceError>(error) {
+        return error.clone();
+    }
+    let named = |message: String| format!("{message} (for {role})");
+    match classify("AssumeRole", error) {
+        SourceError::AccessDenied { message, .. } => SourceError::RoleDenied { role: role.clone(), message },
+        SourceError::Credentials(message) => SourceError::Credentials(named(message)),
+        SourceError::Timeout(message) => SourceError::Timeout(named(message)),
+        SourceError::Throttled { operation, message } => SourceError::Throttled { operation, message: named(message) },
+        SourceError::Connection { operation, message } => {
+            SourceError::Connection { operation, message: named(message) }
+        }
+        SourceError::ServiceFailure { operation, message } => {
+            SourceError::ServiceFailure { operation, message: named(message) }
+        }
+        SourceError::UnexpectedResponse { operation, message } => {
+            SourceError::UnexpectedResponse { operation, message: named(message) }
+        }
+        other => other,
+    }
+}
+
 /// Whether AWS returned `NoSuchEntity`: the user or key does not exist, or no longer.
 pub fn is_no_such_entity<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> bool {
     matches!(error, SdkError::ServiceError(e) if e.err().code() == Some("NoSuchEntity"))
-}
-
-/// Whether the connection ended, or was reset, before the body did: the SDK keeps a body that it could read.
-fn is_incomplete(response: &ResponseError<Response>) -> bool {
-    response.raw().body().bytes().is_none()
 }
 
 /// For AWS's support: from the answer's header, or from the error document.
@@ -163,15 +198,13 @@ fn by_code(
     }
 }
 
-fn caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(e) = cause {
-        if e.is::<E>() {
-            return true;
-        }
-        cause = e.source();
-    }
-    false
+/// The error itself or the first of its causes that is of this type.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        error.source()
+    })
+    .find_map(|error| error.downcast_ref())
 }
 
 /// An error and what caused it, redacted, without the repetitions of errors that only wrap another one.

@@ -1,4 +1,4 @@
-//! The HTTP client of all requests to AWS: one connection pool, and for IAM one rate limiter that every attempt passes,
+//! The HTTP client of all requests to AWS: one connection pool and TLS connector, and limits that every attempt passes,
 //! retries included. The `Date` header of an answer shows how far the local clock is off.
 
 use super::clock::ClockSkew;
@@ -11,17 +11,32 @@ use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, RuntimeComponentsBuilder};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use http_body_util::Limited;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// The largest answers are a page of GetAccountAuthorizationDetails and a credential report, with some megabytes each. The
 /// SDK keeps an answer in memory: what never ends must not fill it.
 pub(super) const LARGEST_ANSWER: usize = 32 << 20;
+
+/// No single attempt takes longer, from the moment at which it may be sent; IAM answers in well under a second, a large
+/// page in a few.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request that takes longer does not count for the limit of all accounts any more: accounts whose requests hang must
+/// not hold up the others. Their own limits still bound them.
+const COUNTED: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+#[error("no complete answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
+struct NoAnswer;
 
 /// What the SDK would use by itself, stated here so that an update of the SDK does not change it: hyper and rustls with
 /// AWS-LC, the system's root certificates, and the proxies of the environment.
@@ -35,12 +50,73 @@ pub(super) fn http_client() -> SharedHttpClient {
     })
 }
 
-/// A client of one service of one account, on top of the shared one.
+/// What a request waits for before it is sent.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Requests under way with this lane; they do not wait for each other otherwise.
+    own: Semaphore,
+    limiter: RateLimiter,
+    /// Requests under way in the whole process.
+    all: Arc<Semaphore>,
+}
+
+impl Lane {
+    pub(super) fn new(concurrency: usize, limiter: RateLimiter, all: Arc<Semaphore>) -> Self {
+        Lane { own: Semaphore::new(concurrency), limiter, all }
+    }
+
+    /// Sends a request in its turn. The scarcest permit comes last, so that it is not held while waiting.
+    async fn send(
+        &self,
+        inner: SharedHttpConnector,
+        request: HttpRequest,
+        clock: &ClockSkew,
+    ) -> Result<HttpResponse, ConnectorError> {
+        // The semaphores are never closed.
+        let _own = self.own.acquire().await;
+        self.limiter.acquire().await;
+        let counted = Arc::clone(&self.all).acquire_owned().await.ok();
+        let exchange = timeout(ATTEMPT_TIMEOUT, exchange(inner, request, clock));
+        hold_while(counted, exchange).await.unwrap_or_else(|_| Err(ConnectorError::timeout(NoAnswer.into())))
+    }
+}
+
+/// Holds the permit until the work is done, or [`COUNTED`] has passed.
+async fn hold_while<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    match timeout(COUNTED, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            drop(permit);
+            work.await
+        }
+    }
+}
+
+/// The SDK reads every answer into memory. It is read here, so that limits hold until its end.
+async fn exchange(
+    inner: SharedHttpConnector,
+    request: HttpRequest,
+    clock: &ClockSkew,
+) -> Result<HttpResponse, ConnectorError> {
+    let sent_at = SystemTime::now();
+    let mut response = inner.call(request).await?;
+    if let Some(date) = response.headers().get("date") {
+        clock.observe(date, sent_at, SystemTime::now());
+    }
+    let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { ConnectorError::other(error, None) } else { ConnectorError::io(error) }
+    })?;
+    *response.body_mut() = SdkBody::from(body.to_bytes());
+    Ok(response)
+}
+
+/// A client of one service, for one account or for all, on top of the shared one.
 #[derive(Debug)]
 pub(super) struct ServiceClient {
     pub(super) inner: SharedHttpClient,
-    /// Absent where requests are rare.
-    pub(super) limiter: Option<Arc<RateLimiter>>,
+    pub(super) lane: Arc<Lane>,
     pub(super) clock: Arc<ClockSkew>,
 }
 
@@ -48,7 +124,7 @@ impl HttpClient for ServiceClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(ServiceConnector {
             inner: self.inner.http_connector(settings, components),
-            limiter: self.limiter.clone(),
+            lane: Arc::clone(&self.lane),
             clock: Arc::clone(&self.clock),
         })
     }
@@ -73,25 +149,115 @@ impl HttpClient for ServiceClient {
 #[derive(Debug)]
 struct ServiceConnector {
     inner: SharedHttpConnector,
-    limiter: Option<Arc<RateLimiter>>,
+    lane: Arc<Lane>,
     clock: Arc<ClockSkew>,
 }
 
 impl HttpConnector for ServiceConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (inner, limiter, clock) = (self.inner.clone(), self.limiter.clone(), Arc::clone(&self.clock));
-        HttpConnectorFuture::new(async move {
-            if let Some(limiter) = limiter {
-                limiter.acquire().await;
-            }
-            let sent_at = SystemTime::now();
-            let mut response = inner.call(request).await?;
-            if let Some(date) = response.headers().get("date") {
-                clock.observe(date, sent_at, SystemTime::now());
-            }
-            let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-            *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER));
-            Ok(response)
-        })
+        let (inner, lane, clock) = (self.inner.clone(), Arc::clone(&self.lane), Arc::clone(&self.clock));
+        HttpConnectorFuture::new(async move { lane.send(inner, request, &clock).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::counting::RequestObserver;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::time::Instant;
+
+    /// Answers after a while.
+    #[derive(Debug, Default)]
+    struct Slow {
+        takes: Duration,
+        under_way: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    /// Also when the request is given up.
+    struct Ends<'a>(&'a Slow);
+
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    struct Shared(Arc<Slow>);
+
+    impl HttpConnector for Shared {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let slow = Arc::clone(&self.0);
+            HttpConnectorFuture::new(async move {
+                let now = slow.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                slow.most.fetch_max(now, Ordering::SeqCst);
+                let _ends = Ends(&slow);
+                tokio::time::sleep(slow.takes).await;
+                Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from("<A/>")))
+            })
+        }
+    }
+
+    fn connector(takes: Duration) -> (Arc<Slow>, SharedHttpConnector) {
+        let slow = Arc::new(Slow { takes, ..Slow::default() });
+        (Arc::clone(&slow), SharedHttpConnector::new(Shared(slow)))
+    }
+
+    fn lane(own: usize, all: &Arc<Semaphore>) -> Arc<Lane> {
+        Arc::new(Lane::new(own, RateLimiter::new(1e6), Arc::clone(all)))
+    }
+
+    async fn send(lane: Arc<Lane>, inner: SharedHttpConnector) -> Result<HttpResponse, ConnectorError> {
+        let clock = ClockSkew::new(Arc::new(()) as Arc<dyn RequestObserver>);
+        lane.send(inner, HttpRequest::empty(), &clock).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_and_all_accounts_have_limits_of_requests_under_way() {
+        for (accounts, each, most) in [(1, 40, 8), (10, 4, 20), (3, 2, 6)] {
+            let all = Arc::new(Semaphore::new(20));
+            let (slow, inner) = connector(Duration::from_millis(50));
+            let lanes: Vec<_> = (0..accounts).map(|_| lane(8, &all)).collect();
+            let sends = lanes.iter().flat_map(|lane| (0..each).map(|_| send(Arc::clone(lane), inner.clone())));
+            assert!(futures_util::future::join_all(sends).await.iter().all(Result::is_ok));
+            assert_eq!(slow.most.load(Ordering::SeqCst), most, "{accounts} accounts");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_whose_requests_hang_do_not_hold_up_another() {
+        let all = Arc::new(Semaphore::new(16));
+        let (hanging, never) = connector(Duration::from_secs(3600));
+        let stuck: Vec<_> = [lane(8, &all), lane(8, &all)]
+            .iter()
+            .flat_map(|lane| (0..20).map(|_| tokio::spawn(send(Arc::clone(lane), never.clone()))).collect::<Vec<_>>())
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(hanging.under_way.load(Ordering::SeqCst), 16);
+        let started = Instant::now();
+        let (_, quick) = connector(Duration::from_millis(50));
+        let other = lane(8, &all);
+        for _ in 0..100 {
+            send(Arc::clone(&other), quick.clone()).await.unwrap();
+        }
+        // Two waits at most: for those that hang already, and for those that follow them after the time of an attempt.
+        assert!(started.elapsed() < COUNTED * 3, "{:?}", started.elapsed());
+        for task in stuck {
+            assert!(task.await.unwrap().unwrap_err().is_timeout());
+        }
+        assert_eq!(hanging.most.load(Ordering::SeqCst), 16);
+        assert_eq!(all.available_permits(), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_an_attempt_begins_when_it_is_sent() {
+        let all = Arc::new(Semaphore::new(1));
+        let (_, inner) = connector(Duration::from_secs(20));
+        // Twenty requests one after the other take longer than an attempt may.
+        let lane = lane(1, &all);
+        let sends = (0..20).map(|_| send(Arc::clone(&lane), inner.clone()));
+        assert!(futures_util::future::join_all(sends).await.iter().all(Result::is_ok));
     }
 }

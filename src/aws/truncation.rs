@@ -1,5 +1,6 @@
 //! Refuses truncated answers. The SDK's XML reader takes the end of the input for the end of every open element, and an
-//! element that is missing for an empty one: a list that was cut off, or left out, would pass for a shorter list.
+//! element that is missing for an empty one: a list that was cut off, or left out, would pass for a shorter list. Its JSON
+//! reader takes a list that is missing for an empty one, too.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -7,7 +8,9 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use std::collections::HashSet;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum Truncated {
@@ -15,6 +18,8 @@ enum Truncated {
     Elements,
     #[error("the answer has no element {0}")]
     List(&'static str),
+    #[error("the answer is not a complete JSON object")]
+    Json,
 }
 
 /// The element that an answer to this operation always has, also when there is nothing in it.
@@ -24,7 +29,31 @@ fn required_element(operation: &str) -> Option<&'static str> {
         "ListAccessKeys" => Some("AccessKeyMetadata"),
         "GetAccountAuthorizationDetails" => Some("UserDetailList"),
         "GetAccountSummary" => Some("SummaryMap"),
+        "DescribeOrganization" => Some("Organization"),
+        "ListAccounts" | "ListAccountsForParent" => Some("Accounts"),
+        "ListRoots" => Some("Roots"),
+        "ListOrganizationalUnitsForParent" => Some("OrganizationalUnits"),
+        "ListParents" => Some("Parents"),
+        "ListTagsForResource" => Some("Tags"),
         _ => None,
+    }
+}
+
+/// Checks an answer that the SDK has parsed.
+fn check_answer(
+    context: &AfterDeserializationInterceptorContextRef<'_>,
+    cfg: &ConfigBag,
+    check: impl FnOnce(&[u8], Option<&'static str>) -> Result<(), Truncated>,
+) -> Result<(), BoxError> {
+    let response = context.response();
+    // An answer that the SDK could not parse has an error with more details.
+    let parsed = context.output_or_error().is_ok();
+    match response.body().bytes() {
+        Some(body) if parsed && response.status().is_success() => {
+            let required = cfg.load::<Metadata>().and_then(|m| required_element(m.name()));
+            Ok(check(body, required)?)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -43,16 +72,38 @@ impl Intercept for TruncationGuard {
         _: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context.response();
-        // An answer that the SDK could not parse has an error with more details.
-        let parsed = context.output_or_error().is_ok();
-        match response.body().bytes() {
-            Some(body) if parsed && response.status().is_success() => {
-                let required = cfg.load::<Metadata>().and_then(|m| required_element(m.name()));
-                Ok(check(body, required)?)
-            }
-            _ => Ok(()),
-        }
+        check_answer(context, cfg, check)
+    }
+}
+
+/// The same for the JSON protocol.
+#[derive(Debug)]
+pub(super) struct JsonGuard;
+
+#[dyn_dispatch_hint]
+impl Intercept for JsonGuard {
+    fn name(&self) -> &'static str {
+        "JsonGuard"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        check_answer(context, cfg, check_json)
+    }
+}
+
+fn check_json(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
+    let object: HashMap<Cow<'_, str>, Option<IgnoredAny>> =
+        serde_json::from_slice(body).map_err(|_| Truncated::Json)?;
+    let has = |name| matches!(object.get(name), Some(Some(_)));
+    match required {
+        // A page that others follow may be empty.
+        Some(name) if !has(name) && !has("NextToken") => Err(Truncated::List(name)),
+        _ => Ok(()),
     }
 }
 
@@ -119,6 +170,25 @@ mod tests {
             assert!(!is_complete(cut.as_bytes()), "{cut}");
         }
         assert!(!is_complete(b"<A>\xff</A>"));
+    }
+
+    #[test]
+    fn a_json_answer_is_a_complete_object_with_its_list() {
+        let whole = r#"{"Accounts":[{"Id":"1"}],"NextToken":"a\"}"}"#;
+        for end in 0..whole.len() {
+            assert_eq!(check_json(&whole.as_bytes()[..end], Some("Accounts")), Err(Truncated::Json));
+        }
+        for (body, expected) in [
+            (whole, Ok(())),
+            (r#"{"Accounts":[]}"#, Ok(())),
+            (r#"{"NextToken":"a"}"#, Ok(())),
+            ("{}", Err(Truncated::List("Accounts"))),
+            (r#"{"Accounts":null,"NextToken":null}"#, Err(Truncated::List("Accounts"))),
+            ("[]", Err(Truncated::Json)),
+            ("{}{}", Err(Truncated::Json)),
+        ] {
+            assert_eq!(check_json(body.as_bytes(), Some("Accounts")), expected, "{body}");
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ mod tests {
             ("policy:\n  key_age:\n    max_age: 90\n", 3, "90d"),
             ("policy:\n  multiple_active_keys:\n    limit: 0\n", 3, "nonzero"),
             ("check:\n  interval: 0s\n", 2, "longer than zero"),
-            ("aws:\n  concurrency: 0\n", 2, "between 1 and 256"),
+            ("aws:\n  concurrency: 0\n", 2, "between 1 and 1024"),
             ("web:\n  listen_address: []\n", 2, "at least one address"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: soon\n", 4, "soon"),
             ("exemptions:\n  - user: a\n    reason: r\n    expires: 2026-02-30\n", 4, "2026-02-30"),

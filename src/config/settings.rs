@@ -217,8 +217,8 @@ settings! {
         all "aws.max-requests-per-second" "NUMBER" max_requests_per_second: Rate = Rate(10.0);
         /// Maximum number of accounts that are checked at the same time [default: 64]
         serve "aws.max-accounts" "NUMBER" max_accounts: Count<1, 4096> = Count::new(64);
-        /// Maximum number of concurrent requests to IAM [default: 8]
-        all "aws.concurrency" "NUMBER" concurrency: Count<1, 256> = Count::new(8);
+        /// Maximum number of concurrent requests to AWS, in all accounts; one account has at most 8 [default: 64]
+        all "aws.concurrency" "NUMBER" concurrency: Count<1, 1024> = Count::new(64);
     }
     metrics MetricsSection "Metrics" {
         /// Which users have series of their own [default: all]

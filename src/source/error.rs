@@ -1,6 +1,6 @@
 //! Why a check failed, and the closed list of reasons.
 
-use crate::model::AccountId;
+use crate::model::{AccountId, RoleArn};
 
 /// Why a check failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,17 @@ pub enum SourceError {
     AccessDenied {
         /// The API operation.
         operation: &'static str,
+        /// The error code and the text of AWS, redacted.
+        message: String,
+    },
+    /// AWS does not allow to assume the role of an account.
+    #[error(
+        "cannot assume {role}: {message}; check that the role exists, that its trust policy names the caller and the \
+         external ID, and that the caller has the permission sts:AssumeRole"
+    )]
+    RoleDenied {
+        /// The role.
+        role: RoleArn,
         /// The error code and the text of AWS, redacted.
         message: String,
     },
@@ -101,6 +112,7 @@ pub enum SourceError {
 pub const REASONS: &[&str] = &[
     "credentials",
     "access_denied",
+    "role_denied",
     "throttled",
     "timeout",
     "connection",
@@ -118,7 +130,7 @@ impl SourceError {
     /// Whether the reason concerns the whole account, also where only one user was read: the other answers of the check
     /// are then not to be relied on.
     pub fn concerns_account(&self) -> bool {
-        matches!(self, SourceError::Credentials(_) | SourceError::Connection { .. })
+        matches!(self, SourceError::Credentials(_) | SourceError::RoleDenied { .. } | SourceError::Connection { .. })
     }
 
     /// The reason from the closed list [`REASONS`]: the only error text that may become a label.
@@ -126,6 +138,7 @@ impl SourceError {
         match self {
             SourceError::Credentials(_) => "credentials",
             SourceError::AccessDenied { .. } => "access_denied",
+            SourceError::RoleDenied { .. } => "role_denied",
             SourceError::Throttled { .. } => "throttled",
             SourceError::Timeout(_) => "timeout",
             SourceError::Connection { .. } => "connection",

@@ -1,0 +1,231 @@
+//! Sessions of roles: the only cache of their credentials. The SDK's own cache holds 64 identities, renews in the last
+//! seconds, and does not remember failures: a denied role would be assumed again at each request.
+
+use crate::model::{AccountId, Partition, Role};
+use crate::source::SourceError;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// A session is renewed so long before its end, and up to a tenth of that earlier.
+const RENEWED_AHEAD: Duration = Duration::from_secs(5 * 60);
+/// A session that ends so soon is not used: requests take some time.
+const NOT_USED_AHEAD: Duration = Duration::from_secs(10);
+
+/// The pauses between attempts to assume a role, which double from the first to the longest: for a failure that lasts
+/// until a person changes permissions, and for one that passes by itself.
+const PAUSES_OF_DENIALS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10 * 60));
+const PAUSES_OF_FAULTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// What AssumeRole returned.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) account: AccountId,
+    pub(super) partition: Partition,
+    pub(super) credentials: Credentials,
+    /// From the moment of the answer on.
+    pub(super) lifetime: Duration,
+}
+
+/// Assumes roles.
+pub(super) trait Assume: Send + Sync {
+    /// Requests a new session.
+    fn assume<'a>(&'a self, role: &'a Role) -> BoxFuture<'a, Result<Session, SourceError>>;
+}
+
+/// A moment by two clocks. The monotonic one stops while the machine is suspended, the wall clock is adjusted.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Moment { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// By the clock that has advanced more: a session may be thought older than it is, never younger.
+    fn since(self, earlier: Moment) -> Duration {
+        let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
+    }
+}
+
+type Attempt = Shared<BoxFuture<'static, Result<Session, SourceError>>>;
+
+#[derive(Default)]
+struct State {
+    session: Option<Held>,
+    failure: Option<Failure>,
+    /// The request to STS that is under way.
+    attempt: Option<Attempt>,
+}
+
+struct Held {
+    session: Session,
+    since: Moment,
+    renewed_after: Duration,
+    used_until: Duration,
+}
+
+struct Failure {
+    error: SourceError,
+    in_a_row: u32,
+    at: Moment,
+    pause: Duration,
+}
+
+/// What to do for a caller who needs credentials.
+enum Decision {
+    Use(Session),
+    UseAndRenew(Session),
+    Assume,
+    Refuse(SourceError),
+}
+
+impl State {
+    fn decide(&self, now: Moment) -> Decision {
+        let held = self.session.as_ref().map(|held| (held, now.since(held.since)));
+        let held = held.filter(|(held, age)| *age < held.used_until);
+        let paused = self.failure.as_ref().filter(|failure| now.since(failure.at) < failure.pause);
+        match (held, paused) {
+            (Some((held, age)), None) if age >= held.renewed_after => Decision::UseAndRenew(held.session.clone()),
+            (Some((held, _)), _) => Decision::Use(held.session.clone()),
+            (None, Some(failure)) => Decision::Refuse(failure.error.clone()),
+            (None, None) => Decision::Assume,
+        }
+    }
+
+    /// Records how an attempt ended. `jitter` is from 0 to 1.
+    fn ended(&mut self, result: &Result<Session, SourceError>, now: Moment, jitter: f64) {
+        self.attempt = None;
+        match result {
+            Ok(session) => {
+                self.failure = None;
+                self.session = Some(Held::new(session.clone(), now, jitter));
+            }
+            Err(error) => {
+                let in_a_row = self.failure.as_ref().map_or(0, |f| f.in_a_row).saturating_add(1);
+                let pause = pause(error, in_a_row, jitter);
+                tracing::debug!(reason = error.reason(), %error, pause_seconds = pause.as_secs(), "a role is not assumed");
+                self.failure = Some(Failure { error: error.clone(), in_a_row, at: now, pause });
+            }
+        }
+    }
+}
+
+impl Held {
+    /// A session of an hour is renewed after 54.5 to 55 minutes; of a shorter one the last quarter is not waited for.
+    fn new(session: Session, now: Moment, jitter: f64) -> Self {
+        let lifetime = session.lifetime;
+        let ahead = RENEWED_AHEAD.min(lifetime / 4).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
+        let unused = NOT_USED_AHEAD.min(lifetime / 10);
+        Held {
+            session,
+            since: now,
+            renewed_after: lifetime.saturating_sub(ahead),
+            used_until: lifetime.saturating_sub(unused),
+        }
+    }
+}
+
+/// Up to 10 % less or more by `jitter`: the roles of an organisation must not be assumed in step.
+fn pause(error: &SourceError, in_a_row: u32, jitter: f64) -> Duration {
+    let lasts = matches!(error.reason(), "role_denied" | "credentials" | "access_denied" | "account_mismatch");
+    let (first, longest) = if lasts { PAUSES_OF_DENIALS } else { PAUSES_OF_FAULTS };
+    let doubled = 1_u32.checked_shl(in_a_row.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(doubled).min(longest).mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0))
+}
+
+/// The session of a role, shared by all who need it.
+pub(super) struct RoleSession {
+    pub(super) role: Role,
+    assume: Arc<dyn Assume>,
+    state: Mutex<State>,
+}
+
+impl RoleSession {
+    /// Nothing is assumed yet.
+    pub(super) fn new(role: Role, assume: Arc<dyn Assume>) -> Arc<Self> {
+        Arc::new(RoleSession { role, assume, state: Mutex::new(State::default()) })
+    }
+
+    /// The current session. It is renewed in the background, before it ends; only the first one, and one after a failure,
+    /// is waited for. A failure is remembered, and tried again after a pause.
+    ///
+    /// # Errors
+    /// When the role cannot be assumed, and the last session is over.
+    pub(super) async fn get(self: &Arc<Self>) -> Result<Session, SourceError> {
+        let attempt = {
+            let mut state = self.state();
+            match state.decide(Moment::now()) {
+                Decision::Use(session) => return Ok(session),
+                Decision::UseAndRenew(session) => {
+                    // It goes on by itself.
+                    drop(self.attempt(&mut state));
+                    return Ok(session);
+                }
+                Decision::Refuse(error) => return Err(error),
+                Decision::Assume => self.attempt(&mut state),
+            }
+        };
+        attempt.await
+    }
+
+    /// The attempt under way, or else a new one. It is a task of its own: a caller that gives up leaves it to the next.
+    fn attempt(self: &Arc<Self>, state: &mut State) -> Attempt {
+        if let Some(attempt) = &state.attempt {
+            return attempt.clone();
+        }
+        let this = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let result = this.assume.assume(&this.role).await;
+            this.state().ended(&result, Moment::now(), fastrand::f64());
+            result
+        });
+        let attempt = task.map(|ended| ended.unwrap_or_else(|error| Err(interrupted(&error)))).boxed().shared();
+        state.attempt = Some(attempt.clone());
+        attempt
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn interrupted(error: &tokio::task::JoinError) -> SourceError {
+    SourceError::Credentials(format!("assuming the role was interrupted: {error}"))
+}
+
+/// Without credentials.
+impl fmt::Debug for RoleSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleSession").field("role", &self.role.arn).finish_non_exhaustive()
+    }
+}
+
+/// Credentials of a role for a client of the SDK, which asks at each attempt of a request.
+#[derive(Debug)]
+pub(super) struct RoleCredentials(pub(super) Arc<RoleSession>);
+
+impl ProvideCredentials for RoleCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            // The error is found again by its type.
+            self.0.get().await.map(|session| session.credentials).map_err(CredentialsError::provider_error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
