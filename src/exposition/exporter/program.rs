@@ -32,7 +32,7 @@ impl Program {
         Program {
             exposition_size: gauges(
                 registry,
-                opts!("exposition_size_bytes", "Size of the facts in a scrape."),
+                opts!("exposition_size_bytes", "Size of the inventory metrics in a scrape."),
                 &["encoding"],
             ),
             reload_successful: register(registry, IntGauge::with_opts(reload_successful)),
