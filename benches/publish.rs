@@ -41,7 +41,7 @@ fn state(account: u64, used_at: Timestamp, policy: &Arc<Policy>) -> Arc<AccountS
             path: "/".into(),
             created,
             observed_at: used_at,
-            keys: KeysResult::complete((0..1 + usize::from(number % VIOLATING == 0)).map(key).collect()),
+            keys: KeysResult::complete((0..1 + usize::from(number.is_multiple_of(VIOLATING))).map(key).collect()),
         }
     };
     let account = Account { id: id(account), name: String::new(), partition: Partition::default() };

@@ -214,3 +214,54 @@ fn what_has_not_changed_is_not_encoded_again() {
     }
     assert_eq!(changed, [("aws_iam_access_key_last_used_timestamp_seconds", 1)]);
 }
+
+/// Values of an account's series by which a page could show half of an update.
+fn consistent(page: &str, account: &str) -> Option<usize> {
+    let of = |name: &str| {
+        let series = format!("{name}{{account_id=\"{account}\"");
+        page.lines().filter(move |line| line.starts_with(&series)).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let value = |line: &String| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap();
+    let users: usize = of("aws_iam_users").iter().map(value).sum();
+    let keys: usize = of("aws_iam_access_keys").iter().map(value).sum();
+    assert_eq!(of("aws_iam_user_active_access_keys").len(), users);
+    assert_eq!(of("aws_iam_access_key_active").len(), keys);
+    // The last of the families, and one that describes all accounts.
+    assert_eq!(of("aws_iam_user_info").len(), users);
+    (users > 0).then_some(users)
+}
+
+#[test]
+fn no_page_holds_half_of_an_update() {
+    const ACCOUNTS: [&str; 3] = ["111111111111", "222222222222", "333333333333"];
+    let parts = Parts::new(options());
+    let policy = policy();
+    let states = |account: &&'static str| {
+        let users = |count: u16| (0..count).map(|n| (n, usize::from(n % 3))).collect::<Vec<_>>();
+        [state(account, &users(20), &policy), state(account, &users(300), &policy)]
+    };
+    let states: Vec<_> = ACCOUNTS.iter().map(states).collect();
+    let running = std::sync::atomic::AtomicUsize::new(ACCOUNTS.len());
+    let mut seen = std::collections::BTreeSet::new();
+    std::thread::scope(|scope| {
+        for states in &states {
+            let (parts, running, policy) = (&parts, &running, &policy);
+            scope.spawn(move || {
+                let mut snapshot = Snapshot::new(Arc::clone(policy));
+                for round in 0..60 {
+                    let inventory = parts.encode(&states[round % 2]);
+                    snapshot.put(Arc::clone(&states[round % 2]));
+                    parts.publish(inventory, &snapshot, NOW);
+                }
+                running.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        while running.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+            let page = text(&parts);
+            seen.extend(ACCOUNTS.iter().filter_map(|account| consistent(&page, account)));
+        }
+    });
+    let page = text(&parts);
+    assert!(ACCOUNTS.iter().all(|account| consistent(&page, account) == Some(300)), "the last update is missing");
+    assert!(seen.iter().all(|users| [20, 300].contains(users)), "{seen:?}");
+}
