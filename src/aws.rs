@@ -25,3 +25,9 @@ pub use process::{Process, Settings};
 pub fn timestamp(date: &aws_smithy_types::DateTime) -> Option<crate::model::Timestamp> {
     crate::model::Timestamp::from_second(date.secs()).ok()
 }
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+mod tests;

@@ -153,8 +153,11 @@ impl Process {
     async fn load(&self) -> Result<Shared, SourceError> {
         let settings = self.settings.clone();
         let loaded = self.configuration.run(|| async move { load(&settings, transport::http_client()).await }).await;
-        let config =
-            loaded.map_err(|e| SourceError::Credentials(format!("the SDK's configuration is not loaded: {e}")))?;
+        let failed = |e| SourceError::Credentials(format!("the SDK's configuration is not loaded: {e}"));
+        Ok(self.share(loaded.map_err(failed)?))
+    }
+
+    fn share(&self, config: SdkConfig) -> Shared {
         let lane =
             |concurrency, rate| Arc::new(Lane::new(concurrency, RateLimiter::new(rate), Arc::clone(&self.permits)));
         let http_client = config.http_client().unwrap_or_else(transport::http_client);
@@ -162,7 +165,31 @@ impl Process {
         let sts_lane = lane(STS_CONCURRENCY, STS_REQUESTS_PER_SECOND);
         let organizations_lane = lane(ORGANIZATIONS_CONCURRENCY, ORGANIZATIONS_REQUESTS_PER_SECOND);
         let sts = sts_client(&config, service(&http_client, &sts_lane, &clock), &self.observer, None);
-        Ok(Shared { config, http_client, clock, sts_lane, organizations_lane, sts })
+        Shared { config, http_client, clock, sts_lane, organizations_lane, sts }
+    }
+
+    /// With credentials, against this endpoint.
+    #[cfg(test)]
+    pub(super) async fn at(url: &str, observer: Arc<dyn RequestObserver>) -> Arc<Self> {
+        let process = Process::new(Settings { region: None, profile: None, concurrency: 64 }, observer);
+        let config = aws_config::defaults(behavior())
+            .http_client(transport::http_client())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(url)
+            .credentials_provider(aws_credential_types::Credentials::new(
+                "AKIAFAKEFAKEFAKEFAKE",
+                "x",
+                None,
+                None,
+                "test",
+            ))
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+            .timeout_config(timeouts(OPERATION_TIMEOUT))
+            .load()
+            .await;
+        let shared = process.share(config);
+        assert!(process.shared.set(shared).is_ok());
+        process
     }
 
     /// A client of IAM for one account.

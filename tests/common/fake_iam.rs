@@ -209,9 +209,12 @@ impl FakeIam {
             sessions: Vec::new(),
         }));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        // Not asynchronously: a test may have a runtime of its own.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, Arc::clone(&state)));
+        let shared = Arc::clone(&state);
+        runtime.spawn(async move { serve(TcpListener::from_std(listener).unwrap(), shared).await });
         FakeIam { address, state, runtime: Some(runtime) }
     }
 

@@ -39,6 +39,8 @@ pub struct Organization {
     pub pages: Pages,
     /// Whether accounts carry `Paths`.
     pub paths: bool,
+    /// Accounts that ListAccountsForParent leaves out.
+    pub hidden_from_tree: Vec<String>,
     /// How long sessions last.
     pub session: SignedDuration,
 }
@@ -130,6 +132,7 @@ impl Organization {
             empty_units: Vec::new(),
             pages: Pages::Of(20),
             paths: true,
+            hidden_from_tree: Vec::new(),
             session: SignedDuration::from_hours(1),
         }
     }
@@ -223,7 +226,8 @@ impl Organization {
                 Ok(self.page(call, "OrganizationalUnits", units))
             }
             "ListAccountsForParent" => {
-                let members = listed.iter().filter(|m| parents(&m.units) == parameter("ParentId"));
+                let hidden = |m: &&Member| self.hidden_from_tree.contains(&m.account.id);
+                let members = listed.iter().filter(|m| parents(&m.units) == parameter("ParentId") && !hidden(m));
                 Ok(self.page(call, "Accounts", members.map(|m| self.account(m)).collect()))
             }
             "ListParents" => {
