@@ -15,7 +15,8 @@ pub(super) struct Log {
     /// By account; `None` is the account that is not identified yet.
     accounts: HashMap<Option<AccountId>, Logged>,
     exemptions: Vec<ExemptionState>,
-    exemption_warnings: BTreeSet<(String, &'static str)>,
+    /// The user of each exemption that is expired or, `false`, matches none.
+    exemption_warnings: BTreeSet<(String, bool)>,
     many_series: bool,
 }
 
@@ -100,15 +101,16 @@ impl Log {
             return;
         }
         let exemptions = snapshot.policy().exemptions.iter().zip(&states);
-        let warnings: BTreeSet<_> = exemptions
-            .filter_map(|(exemption, state)| match state {
-                ExemptionState::Used => None,
-                ExemptionState::Expired => Some((exemption.user.clone(), "exemption expired")),
-                ExemptionState::Unmatched => Some((exemption.user.clone(), "exemption matches no user")),
-            })
+        let warnings: BTreeSet<(String, bool)> = exemptions
+            .filter(|(_, state)| **state != ExemptionState::Used)
+            .map(|(exemption, state)| (exemption.user.clone(), *state == ExemptionState::Expired))
             .collect();
-        for (user, message) in warnings.difference(&self.exemption_warnings) {
-            tracing::warn!(user, "{message}");
+        for (user, is_expired) in warnings.difference(&self.exemption_warnings) {
+            if *is_expired {
+                tracing::warn!(user, "exemption expired");
+            } else {
+                tracing::warn!(user, "exemption matches no user");
+            }
         }
         (self.exemptions, self.exemption_warnings) = (states, warnings);
     }
