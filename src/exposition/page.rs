@@ -141,9 +141,10 @@ impl Iterator for Plain {
         let mut chunk = Vec::with_capacity(size);
         while chunk.len() < size {
             let piece = self.pieces.front_mut().expect(INTACT);
-            let before = self.inflate.total_in();
+            let (before, length) = (self.inflate.total_in(), chunk.len());
             self.inflate.decompress_vec(piece, &mut chunk, FlushDecompress::None).expect(INTACT);
             let consumed = usize::try_from(self.inflate.total_in() - before).expect("a piece is in memory");
+            assert!(consumed > 0 || chunk.len() > length, "{INTACT}");
             if consumed == piece.len() {
                 // What the decompressor still holds of it comes with the next call.
                 *piece = Bytes::new();
