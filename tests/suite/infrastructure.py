@@ -41,17 +41,17 @@ def lint(path):
     return result.stdout or ("" if result.returncode == 0 else result.stderr)
 
 
-def deploy(cloudformation, path, **parameters):
+def deploy(cloudformation, path, stack="exporter", **parameters):
     """Creates the stack; returns its outputs."""
     cloudformation.create_stack(
-        StackName="exporter",
+        StackName=stack,
         TemplateBody=path.read_text(encoding="utf-8"),
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    (stack,) = cloudformation.describe_stacks(StackName="exporter")["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE", stack
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+    (created,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    assert created["StackStatus"] == "CREATE_COMPLETE", created
+    return {output["OutputKey"]: output["OutputValue"] for output in created.get("Outputs", ())}
 
 
 def role_of(iam, arn):

@@ -43,10 +43,10 @@ ACCESS_DENIED_JSON = json.dumps({"__type": "AccessDeniedException", "Message": "
 class Recorder:
     """Forwards requests to moto and records their operations: `iam:ListUsers`. `denies(operation, parameters)` selects those to deny.
 
-    `calls` has every one of them in order, with its parameters.
+    `calls` has every one of them in order, with its parameters. `rewrites(operation, body)` returns what moto's answer becomes.
     """
 
-    def __init__(self, target, denies=lambda operation, parameters: False):
+    def __init__(self, target, denies=lambda operation, parameters: False, rewrites=lambda operation, body: body):
         self.operations, self.calls = set(), []
         recorder = self
 
@@ -78,6 +78,8 @@ class Recorder:
                     status, kind, content = answer.code, answer.headers["Content-Type"], answer.read()
                 if status == 200 and action == "GetCredentialReport":
                     content = with_root(content)
+                if status == 200:
+                    content = rewrites(operation, content)
                 self.answer(status, kind, content)
 
             def answer(self, status, kind, content):
