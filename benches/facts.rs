@@ -108,7 +108,7 @@ fn publish(parts: &Parts, snapshot: &Snapshot) -> Arc<Page> {
 }
 
 fn options() -> Options {
-    Options { users: Users::All, user_info: false, tags: Vec::new(), access_key_id: false }
+    Options { users: Users::All, user_info: false, tags: Vec::new(), owner_tags: Vec::new(), access_key_id: false }
 }
 
 #[divan::bench]

@@ -60,7 +60,8 @@ struct Fleet {
 
 impl Fleet {
     fn new(accounts: u64, users: Users) -> Self {
-        let options = Options { users, user_info: false, tags: Vec::new(), access_key_id: false };
+        let options =
+            Options { users, user_info: false, tags: Vec::new(), owner_tags: Vec::new(), access_key_id: false };
         let policy = Arc::new(Policy::default());
         let snapshot = Snapshot::new(Arc::clone(&policy));
         let mut fleet = Fleet { parts: Parts::new(options), snapshot, policy };

@@ -118,9 +118,12 @@ pub enum ConfigError {
         /// The name of the pod.
         name: String,
     },
-    /// `--collect.tags` contains an empty name.
-    #[error("--collect.tags: the name of a tag is empty")]
-    EmptyTag,
+    /// A list of tags contains an empty name.
+    #[error("--{0}: the name of a tag is empty")]
+    EmptyTag(&'static str),
+    /// `--collect.owner-tag` contains a tag twice.
+    #[error("--collect.owner-tag: {0:?} is named twice (keys of tags are the same in upper and lower case)")]
+    RepeatedOwnerTag(String),
     /// Two tags of `--collect.tags` have the same label name.
     #[error("--collect.tags: {tag:?} would become the label {label:?}, as another tag does already")]
     SameLabel {
@@ -167,6 +170,7 @@ impl Config {
     pub fn load(given: &Given) -> Result<Config, ConfigError> {
         let settings = merge(given)?;
         check_tags(&settings.collect.tags)?;
+        check_owner_tags(&settings.collect.owner_tag)?;
         let input = match (given.demo, &settings.input.credential_report, &settings.input.inventory) {
             (true, _, _) => Input::Demo,
             (_, Some(path), _) => Input::CredentialReport(path.clone()),
@@ -268,11 +272,24 @@ fn check_tags(tags: &[String]) -> Result<(), ConfigError> {
     let mut labels = HashSet::new();
     for tag in tags {
         if tag.trim().is_empty() {
-            return Err(ConfigError::EmptyTag);
+            return Err(ConfigError::EmptyTag("collect.tags"));
         }
         let label = label_name(tag);
         if !labels.insert(label.clone()) {
             return Err(ConfigError::SameLabel { tag: tag.clone(), label });
+        }
+    }
+    Ok(())
+}
+
+fn check_owner_tags(tags: &[String]) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for tag in tags {
+        if tag.trim().is_empty() {
+            return Err(ConfigError::EmptyTag("collect.owner-tag"));
+        }
+        if !seen.insert(tag.to_ascii_lowercase()) {
+            return Err(ConfigError::RepeatedOwnerTag(tag.clone()));
         }
     }
     Ok(())

@@ -34,6 +34,8 @@ pub struct Options {
     pub user_info: bool,
     /// Keys of the tags that become labels of `aws_iam_user_info`, in this order.
     pub tags: Vec<String>,
+    /// Keys of the tags that name the owner of a user, in the order of preference: the label `owner`.
+    pub owner_tags: Vec<String>,
     /// Whether metrics of keys have the label `access_key_id`.
     pub access_key_id: bool,
 }

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod arn;
+pub mod details;
 pub mod key;
 pub mod observation;
 pub mod role;
@@ -14,8 +15,11 @@ mod compact;
 pub use account::{Account, AccountId, Partition};
 pub use arn::{Arn, Principal};
 pub use compact::CompactTimestamp;
+pub use details::{DetailsScope, Tag, UserDetails};
 pub use jiff::Timestamp;
 pub use key::{AccessKey, AccessKeyId, KeyStatus, LastUsed, count_active};
-pub use observation::{Collector, DuplicateUser, KeysResult, ListedUser, Listing, Observation, RootKeys};
+pub use observation::{
+    Collector, DetailsResult, DuplicateUser, KeysResult, ListedUser, Listing, Observation, RootKeys,
+};
 pub use role::{Access, ExternalId, InvalidRole, Role, RoleArn, RoleName, SessionName};
-pub use user::{COLUMNS_INCOMPLETE, Keys, Tag, User, UserName};
+pub use user::{COLUMNS_INCOMPLETE, Keys, User, UserName};

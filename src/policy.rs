@@ -10,7 +10,7 @@ pub mod rule;
 pub mod settings;
 
 pub use evaluate::{Finding, FindingState, RootFinding, RootVerdict, Status, Verdict, evaluate_root, evaluate_user};
-pub use exemptions::{Exemption, ExemptionState, Exemptions};
+pub use exemptions::{Exemption, ExemptionState, Exemptions, Selector, Subject};
 pub use remediation::Advice;
 pub use rule::{Outcome, Recheck, RootKeysAt, RootRule, Rule, UserKeys, UserRule};
 

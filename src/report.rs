@@ -23,6 +23,8 @@ pub struct Report<'a> {
     pub now: Timestamp,
     /// Whether access key IDs may be shown.
     pub key_ids: bool,
+    /// Keys of the tags that name the owner of a user, in the order of preference; the owner is not shown if empty.
+    pub owner_tags: &'a [String],
 }
 
 /// A finding of a user or of the root user, with its advice.
@@ -66,6 +68,11 @@ impl<'a> Report<'a> {
     /// Why an exempt finding is exempt.
     fn exemption_reason(&self, state: FindingState) -> Option<&'a str> {
         state.exemption(self.state.policy()).map(|e| &*e.reason)
+    }
+
+    /// Why exemptions by tag or group may not have been applied; `None` if all could be.
+    fn details_failure(&self) -> Option<&'static str> {
+        self.state.details_failure(&self.state.details_needed())
     }
 
     fn key_id(&self, key: &'a AccessKey) -> Option<&'a str> {

@@ -11,7 +11,7 @@ pub mod organization;
 pub use error::{REASONS, SourceError};
 pub use organization::{Member, MemberLister, MemberState, Members, Wanted};
 
-use crate::model::{Account, Observation, UserName};
+use crate::model::{Account, DetailsScope, Observation, UserName};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -66,6 +66,8 @@ pub trait Source: Send + Sync {
 pub struct Request {
     /// Only this user is needed, keys of others need not be read; `None` for all users.
     pub only_user: Option<String>,
+    /// Tags and groups of users that the policy needs.
+    pub details: DetailsScope,
     /// The check fails at this time.
     pub deadline: Instant,
     /// Receives the progress of the check.

@@ -7,6 +7,7 @@ pub mod account;
 pub mod snapshot;
 pub mod users;
 
+mod details;
 mod entry;
 mod merge;
 mod totals;

@@ -2,8 +2,8 @@
 
 use iam_key_exporter::exposition::{Options, Parts, Users};
 use iam_key_exporter::model::{
-    AccessKey, AccessKeyId, Account, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing, Observation,
-    Partition, Timestamp, UserName,
+    AccessKey, AccessKeyId, Account, Collector, DetailsResult, DetailsScope, KeyStatus, KeysResult, LastUsed,
+    ListedUser, Listing, Observation, Partition, Tag, Timestamp, UserDetails, UserName,
 };
 use iam_key_exporter::policy::Policy;
 use iam_key_exporter::state::{AccountState, Snapshot};
@@ -18,6 +18,8 @@ const USERS: usize = 5000;
 const MOST: usize = 250;
 /// Bytes of such a user in the exposition, of which all text is compressed: eight series, about 800 bytes as plain text.
 const MOST_EXPOSED: usize = 60;
+/// Bytes of the tags and groups of a user, where they are read.
+const MOST_OF_DETAILS: usize = 50;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -63,7 +65,8 @@ fn bytes_per_user(second_key: KeyStatus) -> usize {
 fn exposed_bytes_per_user(users: Users, second_key: KeyStatus) -> usize {
     let policy = Arc::new(Policy::default());
     let mut snapshot = Snapshot::new(Arc::clone(&policy));
-    let parts = Parts::new(Options { users, user_info: false, tags: Vec::new(), access_key_id: false });
+    let parts =
+        Parts::new(Options { users, user_info: false, tags: Vec::new(), owner_tags: Vec::new(), access_key_id: false });
     let mut publish = |account| {
         let state = Arc::new(evaluated(account, second_key, &policy));
         let before = ALLOCATOR.current_usage();
@@ -81,6 +84,27 @@ fn exposed_bytes_per_user(users: Users, second_key: KeyStatus) -> usize {
     publish(2) / USERS
 }
 
+/// What a user with one of 40 owners and two of 20 groups takes besides, where exemptions need both.
+fn bytes_of_details() -> usize {
+    let mut state = evaluated(123_456_789_012, KeyStatus::Inactive, &Arc::default());
+    let before = ALLOCATOR.current_usage();
+    let shared: Vec<Arc<UserDetails>> = (0..40)
+        .map(|team: usize| {
+            let tags = Tag::new("owner", &format!("team-{team}")).into_iter().collect();
+            let groups = [team % 20, (team + 1) % 20].iter().map(|group| Arc::from(format!("group-{group}"))).collect();
+            Arc::new(UserDetails { tags, groups })
+        })
+        .collect();
+    let users = (0..USERS).map(|i| (UserName::new(&format!("first.last-{i:05}")), Arc::clone(&shared[i % 40])));
+    let details = DetailsResult::Complete { scope: DetailsScope::all_tags(true), users: users.collect() };
+    drop(shared);
+    state.apply(Observation::Details { at: at(1_772_000_100), details });
+    state.evaluate(&Arc::new(Policy::default()), at(1_772_000_200));
+    let bytes = ALLOCATOR.current_usage() - before;
+    assert_eq!(state.users().iter().filter(|e| e.user.tag("owner").is_some()).count(), USERS);
+    bytes / USERS
+}
+
 /// One test: the allocator counts for the process.
 #[test]
 fn a_user_with_two_keys_takes_at_most_250_bytes_and_60_in_the_exposition() {
@@ -90,6 +114,9 @@ fn a_user_with_two_keys_takes_at_most_250_bytes_and_60_in_the_exposition() {
     let none = exposed_bytes_per_user(Users::Violating, KeyStatus::Inactive);
     println!("bytes per user with two keys: {compliant} compliant, {violating} in violation");
     println!("in the exposition: {all} with series of its own, {none} without");
+    let details = bytes_of_details();
+    println!("bytes per user for tags and groups, if they are needed: {details}");
+    assert!(details <= MOST_OF_DETAILS, "{details} bytes for tags and groups");
     assert!(compliant <= MOST, "{compliant} bytes per compliant user");
     assert!(violating <= MOST, "{violating} bytes per user in violation");
     assert!(all <= MOST_EXPOSED, "{all} bytes per user with series of its own");

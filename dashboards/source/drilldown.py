@@ -17,7 +17,7 @@ def users_table():
     ages = f"(time() - {f.active_keys_created(f.USER)}) / {f.DAY}"
     idle = f"(time() - {f.active_keys_last_used(f.USER)}) / {f.DAY}"
     rule_count = f"count by (account_id, user_name) ({f.since('.+', f.USER)})"
-    info = f"topk by (account_id, user_name) (1, max by (account_id, user_name, path, tag_owner) (aws_iam_user_info{{{f.USER}}}))"
+    info = f"topk by (account_id, user_name) (1, max by (account_id, user_name, path, owner) (aws_iam_user_info{{{f.USER}}}))"
     targets = [
         g.rows(f.console_host(f.named(chosen, "account_name, partition"))),
         g.rows(of_user(f"sum by (account_id, user_name) ({key('aws_iam_access_key_active')} == bool 0)")),
@@ -30,7 +30,7 @@ def users_table():
         *f.account_columns(),
         g.column("user_name", "User", links=[f.USER_LINK]),
         g.column("path", "Path", 100),
-        g.column("tag_owner", "Owner", 125),
+        g.column("owner", "Owner", 125),
         f.number_column("Value #A", "Active keys", g.steps((2, g.RED), base="text"), 110),
         f.number_column("Value #B", "Inactive keys", width=105),
         f.days_column("Value #C", "Oldest key", f.KEY_AGES),
@@ -45,7 +45,7 @@ def users_table():
         "account_id",
         "user_name",
         "path",
-        "tag_owner",
+        "owner",
         *(f"Value #{ref}" for ref in "ABCDE"),
         "console",
     )

@@ -170,20 +170,20 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
     begun = since(rules, scope)
     ages = f"(time() - {active_keys_created(scope, in_violation(rules, scope))}) / {DAY}"
     of_user = lambda expr: f"{begun} * 0 + on (account_id, user_name) group_left () {expr}"
-    owner = f'topk by (account_id, user_name) (1, max by (account_id, user_name, tag_owner) (aws_iam_user_info{{{scope}, tag_owner!=""}}))'
+    owner = f'topk by (account_id, user_name) (1, max by (account_id, user_name, owner) (aws_iam_user_info{{{scope}, owner!=""}}))'
     targets = [
         g.rows(runbook_page(console_host(named(f"{begun} * 1000", "account_name, partition")), rules)),
         g.rows(f"(time() - {begun}) / {DAY}"),
         g.rows(of_user(f"max by (account_id, user_name) (aws_iam_user_active_access_keys{{{scope}}})")),
         g.rows(of_user(f"min by (account_id, user_name) ({ages})")),
         g.rows(of_user(f"max by (account_id, user_name) ({ages})")),
-        g.rows(f"{begun} * on (account_id, user_name) group_left (tag_owner) {owner}"),
+        g.rows(f"{begun} * on (account_id, user_name) group_left (owner) {owner}"),
     ]
     several = "|" in rules
     columns = [
         *account_columns(),
         g.column("user_name", "User", links=[USER_LINK]),
-        g.column("tag_owner", "Owner", 125),
+        g.column("owner", "Owner", 125),
         g.column("rule", "Rule", 105, mappings=RULE_MAPPING_SHORT) if several else g.hidden("rule"),
         # Without a width, so that the header of an empty table, which has no labels, fills the panel.
         g.column("Value #A", "Since", unit=DATE),
@@ -206,7 +206,7 @@ def findings_table(title, description, rules, *, scope=ACCOUNT, no_value, width=
         "account_name",
         "account_id",
         "user_name",
-        "tag_owner",
+        "owner",
         "rule",
         "Value #A",
         "Value #B",

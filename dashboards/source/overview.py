@@ -110,7 +110,7 @@ def dashboard():
         9,
         f.findings_table(
             "Users with more than one active key",
-            "Users, start of the violation, and links for remediation. Owner is the user's tag `owner`, if the exporter reads it (--collect.tags=owner). "
+            "Users, start of the violation, and links for remediation. Owner is the value of the user's tag, if the exporter reads it (--collect.owner-tag). "
             "A user is removed from the table by the first check that finds it compliant.",
             several,
             no_value="No user is known to have more than one active key",

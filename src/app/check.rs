@@ -62,6 +62,7 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     let started = Instant::now();
     let request = Request {
         only_user: output.user.clone(),
+        details: config.policy.exemptions.needs(Timestamp::now()),
         deadline: started.checked_add(timeout).unwrap_or(started),
         progress: Arc::clone(&bar) as Arc<_>,
     };
@@ -91,6 +92,7 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
         totals: &totals,
         now: Timestamp::now(),
         key_ids: config.settings.metrics.access_key_id,
+        owner_tags: &config.settings.collect.owner_tag,
     };
     let bytes = match output.output {
         OutputForm::Table => table::render(&report, terminal(output)).into_bytes(),
@@ -107,6 +109,11 @@ fn verdict(state: &AccountState, totals: &Totals) -> Verdict {
     let root_is_checked = state.policy().enabled_rules().any(|rule| matches!(rule, Rule::Root(_)));
     if let Some(reason) = state.root.failure().filter(|_| root_is_checked) {
         tracing::warn!(reason, operation = "GetAccountSummary", "keys of the root user could not be read");
+        return Verdict::Incomplete;
+    }
+    let violated = totals.users(Status::Violation) > 0;
+    if let Some(reason) = state.details_failure(&state.details_needed()).filter(|_| violated) {
+        tracing::warn!(reason, "users in violation could be exempt, their tags or groups are not known");
         return Verdict::Incomplete;
     }
     if totals.users(Status::Unknown) > 0 {

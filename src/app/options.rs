@@ -4,6 +4,7 @@ use crate::aws::collect;
 use crate::config::Config;
 use crate::config::settings::Settings;
 use crate::config::values::UserSelection;
+use crate::model::DetailsScope;
 use crate::schedule::{Limits, Timing};
 use crate::{aws, exposition};
 
@@ -24,11 +25,12 @@ pub(super) fn limits(settings: &Settings) -> Limits {
 }
 
 pub(super) fn live(settings: &Settings) -> collect::Options {
-    collect::Options { last_used: settings.collect.last_used, tags: settings.collect.tags.clone() }
+    let tags = settings.collect.tags.iter().chain(&settings.collect.owner_tag);
+    collect::Options { last_used: settings.collect.last_used, details: DetailsScope::new(tags, false) }
 }
 
 pub(super) fn exposition(settings: &Settings) -> exposition::Options {
-    let tags = settings.collect.tags.clone();
+    let (tags, owner_tags) = (settings.collect.tags.clone(), settings.collect.owner_tag.clone());
     exposition::Options {
         users: match settings.metrics.users {
             UserSelection::All => exposition::Users::All,
@@ -36,9 +38,10 @@ pub(super) fn exposition(settings: &Settings) -> exposition::Options {
             UserSelection::Violating => exposition::Users::Violating,
             UserSelection::None => exposition::Users::None,
         },
-        // Tags are labels of that metric.
-        user_info: settings.metrics.user_info || !tags.is_empty(),
+        // Tags and owner are labels of that metric.
+        user_info: settings.metrics.user_info || !tags.is_empty() || !owner_tags.is_empty(),
         tags,
+        owner_tags,
         access_key_id: settings.metrics.access_key_id,
     }
 }

@@ -1,5 +1,6 @@
 //! The collectors that call AWS: `live`, `report`, and `auto`, which picks one of them by the number of users.
 
+mod details;
 mod live;
 mod report;
 mod users;

@@ -3,7 +3,7 @@
 use super::exemptions::ExemptionEntry;
 use super::settings::Settings;
 use crate::model::{Access, AccountId};
-use crate::policy::Policy;
+use crate::policy::{Policy, Selector};
 use std::collections::HashSet;
 
 /// What is wrong with the content of a file, on one line.
@@ -12,13 +12,13 @@ pub enum FileError {
     /// It is not YAML, or not in the shape of the settings; with line and column.
     #[error("{0}")]
     Yaml(String),
-    /// Two exemptions have the same user, account and rule.
-    #[error("exemptions: number {number} (user {user:?}) repeats the user, account and rule of an earlier one")]
+    /// Two exemptions have the same selector, account and rule.
+    #[error("exemptions: number {number} ({selector}) repeats the users, account and rule of an earlier one")]
     RepeatedExemption {
         /// The position of the second one in the list, counted from 1.
         number: usize,
-        /// The user pattern of the exemption.
-        user: String,
+        /// The selector of the exemption, as text.
+        selector: String,
     },
     /// Two entries of `accounts` are of the same account.
     #[error("accounts: number {number} repeats {account}")]
@@ -68,8 +68,12 @@ impl Settings {
     fn check_exemptions(&self) -> Result<(), FileError> {
         let mut seen = HashSet::new();
         for (number, entry) in (1..).zip(&self.exemptions) {
-            if !seen.insert((&entry.user, &entry.account, entry.rule.map(|r| r.name()))) {
-                return Err(FileError::RepeatedExemption { number, user: entry.user.clone() });
+            let selector = entry.selector.selector();
+            // Their labels would be the same.
+            let Selector { user, path, group, .. } = selector.clone();
+            let tag = selector.tag_text();
+            if !seen.insert((user, path, group, tag, entry.account, entry.rule.map(|r| r.name()))) {
+                return Err(FileError::RepeatedExemption { number, selector: selector.to_string() });
             }
         }
         Ok(())
@@ -160,6 +164,18 @@ mod tests {
                 3,
                 "there is no rule",
             ),
+            ("exemptions:\n  - reason: r\n    expires: 2026-12-31\n", 2, "at least one of user, path, group and tag"),
+            ("exemptions:\n  - user:\n    reason: r\n    expires: 2026-12-31\n", 2, "empty"),
+            ("exemptions:\n  - group: ' '\n    reason: r\n    expires: 2026-12-31\n", 2, "empty"),
+            ("exemptions:\n  - path: /service\n    reason: r\n    expires: 2026-12-31\n", 2, "slash"),
+            ("exemptions:\n  - path: service/\n    reason: r\n    expires: 2026-12-31\n", 2, "slash"),
+            ("exemptions:\n  - tag: {}\n    reason: r\n    expires: 2026-12-31\n", 2, "empty"),
+            ("exemptions:\n  - tag: team\n    reason: r\n    expires: 2026-12-31\n", 2, "map"),
+            ("exemptions:\n  - tag: {team: ''}\n    reason: r\n    expires: 2026-12-31\n", 2, "any value"),
+            ("exemptions:\n  - tag: {team: }\n    reason: r\n    expires: 2026-12-31\n", 2, "team"),
+            ("exemptions:\n  - tag: {team: [a, b]}\n    reason: r\n    expires: 2026-12-31\n", 2, "string"),
+            ("exemptions:\n  - tag: {Team: a, team: b}\n    reason: r\n    expires: 2026-12-31\n", 2, "twice"),
+            ("exemptions:\n  - tags: {team: a}\n    reason: r\n    expires: 2026-12-31\n", 2, "tags"),
             ("exemptions:\n  - user: a\n    account: 12\n    reason: r\n    expires: 2026-12-31\n", 3, "twelve digits"),
             ("accounts:\n  - name: x\n", 2, "either `role_arn`, or `self: true`"),
             ("accounts:\n  - self: true\n    role_arn: arn:aws:iam::111111111111:role/x\n", 2, "leave out"),
@@ -207,5 +223,31 @@ mod tests {
         assert_eq!(config.policy().exemptions[0].expires, "2027-01-01T00:00:00Z".parse().unwrap());
         let error = Settings::from_yaml(&format!("exemptions:\n{entry}{entry}")).unwrap_err().to_string();
         assert!(error.contains("number 2"), "{error}");
+    }
+
+    #[test]
+    fn exemptions_with_different_selectors_are_different() {
+        let rest = "reason: r, expires: 2026-12-31";
+        let selectors = [
+            "user: a",
+            "path: /a/",
+            "group: a",
+            "tag: {a: a}",
+            "user: a, path: /a/",
+            "tag: {a: a, b: b}",
+            "tag: {a: '*'}",
+        ];
+        let list = |selectors: &[&str]| {
+            let entries: Vec<String> = selectors.iter().map(|s| format!("  - {{{s}, {rest}}}\n")).collect();
+            Settings::from_yaml(&format!("exemptions:\n{}", entries.concat()))
+        };
+        let settings = list(&selectors).unwrap();
+        assert_eq!(Settings::from_yaml(&settings.to_yaml()), Ok(settings.clone()));
+        let shown: Vec<String> = settings.policy().exemptions.iter().map(|e| e.selector.to_string()).collect();
+        assert_eq!(shown[4..], [r#"user "a", path "/a/""#, r#"tag "a=a,b=b""#, r#"tag "a=*""#]);
+        for selector in selectors {
+            let error = list(&[selector, selector]).unwrap_err().to_string();
+            assert!(error.contains("number 2") && error.contains("repeats"), "{error}");
+        }
     }
 }

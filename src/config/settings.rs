@@ -207,6 +207,8 @@ settings! {
         all "collect.last-used" "BOOL" last_used: bool = false;
         /// Names of user tags to read and to expose as labels of aws_iam_user_info
         all "collect.tags" "NAME,..." tags: Vec<String> = Vec::new();
+        /// Names of the user tag with the owner, in order of preference: the label owner
+        all "collect.owner-tag" "NAME,..." owner_tag: Vec<String> = Vec::new();
     }
     aws AwsSection "AWS" {
         /// Region; determines the partition [default: the SDK's, else us-east-1]

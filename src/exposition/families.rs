@@ -2,7 +2,7 @@
 
 use super::family::{Labels, Samples};
 use super::{Options, Users};
-use crate::model::{AccessKey, AccessKeyId, KeyStatus, LastUsed, Timestamp, count_active};
+use crate::model::{AccessKey, AccessKeyId, DetailsScope, KeyStatus, LastUsed, Timestamp, count_active};
 use crate::policy::{Exemption, FindingState, Status};
 use crate::state::{AccountState, Entry, Snapshot};
 use crate::text::label_name;
@@ -76,8 +76,13 @@ pub static FAMILIES: &[Family] = &[
         samples: Write::Users(key_last_used),
     },
     Family {
+        name: "aws_iam_account_user_details_up",
+        help: "Whether the tags and groups of users could be read that exemptions or labels need.",
+        samples: Write::Account(user_details_up),
+    },
+    Family {
         name: "aws_iam_user_info",
-        help: "The IAM user's path and allow-listed tags.",
+        help: "The IAM user's path, owner and allow-listed tags.",
         samples: Write::Users(user_info),
     },
     Family {
@@ -180,16 +185,30 @@ fn key_last_used(state: &AccountState, users: &[Entry], options: &Options, out: 
     });
 }
 
+/// Absent where nothing needs tags or groups.
+fn user_details_up(state: &AccountState, options: &Options, out: &mut Samples<'_>) {
+    let mut needed = state.details_needed();
+    needed.add(&DetailsScope::new(options.tags.iter().chain(&options.owner_tags), false));
+    if !needed.is_empty() {
+        let up = state.details_failure(&needed).is_none();
+        out.add(&Labels::new(&[("account_id", state.account.id.as_str())]), up.into());
+    }
+}
+
 fn user_info(state: &AccountState, users: &[Entry], options: &Options, out: &mut Samples<'_>) {
     if !options.user_info {
         return;
     }
     for entry in selected(users, options) {
         let user = &entry.user;
-        let mut labels = Labels::new(&[("account_id", state.account.id.as_str()), ("path", &user.path)]);
+        let mut labels = Labels::new(&[("account_id", state.account.id.as_str())]);
+        if let Some(owner) = user.owner(&options.owner_tags) {
+            labels.push("owner", owner);
+        }
+        labels.push("path", &user.path);
         for name in &options.tags {
-            if let Some(tag) = user.tags().iter().find(|t| *t.key == **name) {
-                labels.push(&label_name(name), &tag.value);
+            if let Some(value) = user.tag(name) {
+                labels.push(&label_name(name), value);
             }
         }
         labels.push("user_name", user.name.as_str());
@@ -214,11 +233,20 @@ fn exemption_expires(snapshot: &Snapshot, _: Timestamp, out: &mut Samples<'_>) {
 
 /// As written in the configuration, where no two exemptions have the same.
 fn exemption_labels(exemption: &Exemption) -> Labels {
-    Labels::new(&[
-        ("account", exemption.account.as_ref().map_or("", |id| id.as_str())),
-        ("rule", exemption.rule.map_or("", |r| r.name())),
-        ("user", &exemption.user),
-    ])
+    let selector = &exemption.selector;
+    let mut labels = Labels::new(&[("account", exemption.account.as_ref().map_or("", |id| id.as_str()))]);
+    let tag = selector.tag_text();
+    for (name, value) in [("group", &selector.group), ("path", &selector.path)] {
+        if let Some(value) = value {
+            labels.push(name, value);
+        }
+    }
+    labels.push("rule", exemption.rule.map_or("", |r| r.name()));
+    if let Some(tag) = &tag {
+        labels.push("tag", tag);
+    }
+    labels.push("user", selector.user.as_deref().unwrap_or_default());
+    labels
 }
 
 /// The users that have series of their own.

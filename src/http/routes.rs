@@ -116,7 +116,13 @@ mod tests {
     use std::time::Duration;
 
     fn state() -> AppState {
-        let options = Options { users: Users::All, user_info: false, tags: Vec::new(), access_key_id: false };
+        let options = Options {
+            users: Users::All,
+            user_info: false,
+            tags: Vec::new(),
+            owner_tags: Vec::new(),
+            access_key_id: false,
+        };
         let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
         AppState::new(Arc::new(Parts::new(options)), metrics, None)
     }

@@ -1,8 +1,7 @@
 //! Observations: answers about an account, each with the time at which it was true.
 
-use super::{AccessKey, Keys, LastUsed, Tag, Timestamp, User, UserName};
+use super::{AccessKey, DetailsScope, Keys, LastUsed, Timestamp, User, UserDetails, UserName};
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How observations are obtained. `auto` is a setting: it picks one of the first two.
@@ -55,13 +54,27 @@ pub enum Observation {
         /// The number of keys, or why it is not known.
         keys: RootKeys,
     },
-    /// The tags of all users that have any.
-    Tags {
-        /// When the tags were read.
+    /// Tags and groups of all users.
+    Details {
+        /// When they were read.
         at: Timestamp,
-        /// The configured tags of each user; users without one are absent.
-        tags: HashMap<UserName, Arc<Vec<Tag>>>,
+        /// What they are, or why they could not be read.
+        details: DetailsResult,
     },
+}
+
+/// The result of reading tags and groups of all users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DetailsResult {
+    /// All that was requested.
+    Complete {
+        /// What was requested.
+        scope: DetailsScope,
+        /// In any order; users without tags and groups are absent.
+        users: Vec<(UserName, Arc<UserDetails>)>,
+    },
+    /// Reading them failed, with this reason from a closed list.
+    Failed(&'static str),
 }
 
 /// The root user's active access keys.

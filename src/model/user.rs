@@ -2,7 +2,7 @@
 
 use super::arn::user_arn;
 use super::compact::{CompactTimestamp, OptionalSecond};
-use super::{AccessKey, AccessKeyId, Account, Timestamp, count_active};
+use super::{AccessKey, Account, Timestamp, UserDetails, count_active};
 use compact_str::CompactString;
 use std::fmt;
 use std::sync::Arc;
@@ -46,23 +46,6 @@ impl fmt::Display for UserName {
 impl fmt::Debug for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-/// A tag of an IAM user, of which it has at most 50 (IAM User Guide, "IAM and AWS STS quotas").
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// At most 128 characters.
-    pub key: Arc<str>,
-    /// At most 256 characters.
-    pub value: Arc<str>,
-}
-
-impl Tag {
-    /// `None` for a tag whose key is the ID of an access key, as the console makes them: it would show key IDs where
-    /// they are not requested.
-    pub fn new(key: &str, value: &str) -> Option<Self> {
-        (!AccessKeyId::is_prefix_of(key)).then(|| Tag { key: key.into(), value: value.into() })
     }
 }
 
@@ -118,7 +101,8 @@ pub struct User {
     /// Begins and ends with `/`. Shared by the users of a path.
     pub path: Arc<str>,
     created: OptionalSecond,
-    tags: Option<Arc<Vec<Tag>>>,
+    /// Shared by users with the same tags and groups; `None` if there are none, or none are known.
+    details: Option<Arc<UserDetails>>,
     keys: Option<Box<[AccessKey]>>,
     /// When `keys` were true; when the user was listed, as long as no observation of its keys succeeded.
     observed_at: CompactTimestamp,
@@ -134,7 +118,7 @@ impl User {
             name,
             path,
             created: OptionalSecond::new(created),
-            tags: None,
+            details: None,
             keys: None,
             observed_at: CompactTimestamp::new(listed_at),
             failure: None,
@@ -193,14 +177,27 @@ impl User {
         }
     }
 
-    /// The tags that are configured to be read; empty if there are none.
-    pub fn tags(&self) -> &[Tag] {
-        self.tags.as_ref().map_or(&[], |tags| tags)
+    /// Tags and groups, of those that are configured to be read; empty if there are none, or none are known.
+    pub fn details(&self) -> &UserDetails {
+        match &self.details {
+            Some(details) => details,
+            None => UserDetails::empty(),
+        }
     }
 
-    /// Replaces the tags; `None` removes them.
-    pub fn set_tags(&mut self, tags: Option<Arc<Vec<Tag>>>) {
-        self.tags = tags;
+    /// Replaces tags and groups; `None` removes them.
+    pub fn set_details(&mut self, details: Option<Arc<UserDetails>>) {
+        self.details = details;
+    }
+
+    /// The value of the tag with this key; `None` if there is none, or it is not read.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.details().tags.iter().find(|tag| tag.has_key(key)).map(|tag| &*tag.value)
+    }
+
+    /// The owner: the first value that is not empty, of the tags with these keys in the order of preference.
+    pub fn owner(&self, keys: &[String]) -> Option<&str> {
+        keys.iter().filter_map(|key| self.tag(key)).find(|value| !value.trim().is_empty())
     }
 
     /// Replaces the keys; `keys` are in the order of creation.
@@ -225,6 +222,7 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Tag;
 
     #[test]
     fn names_are_compared_as_iam_does() {
@@ -235,9 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn tags_named_after_access_keys_are_dropped() {
-        assert_eq!(Tag::new("AKIAIOSFODNN7EXAMPLE", "laptop"), None);
-        assert_eq!(Tag::new("ASIAIOSFODNN7EXAMPLE", "laptop"), None);
-        assert_eq!(&*Tag::new("owner", "payments").unwrap().value, "payments");
+    fn the_owner_is_the_first_tag_that_says_something() {
+        let mut user = User::new(UserName::new("bob"), "/".into(), None, Timestamp::UNIX_EPOCH);
+        let keys = ["owner", "team"].map(String::from);
+        assert_eq!(user.owner(&keys), None);
+        let tags = |tags: &[(&str, &str)]| {
+            let tags = tags.iter().filter_map(|(key, value)| Tag::new(key, value)).collect();
+            Some(Arc::new(UserDetails { tags, groups: Box::default() }))
+        };
+        user.set_details(tags(&[("Team", "web"), ("Owner", "ann"), ("stage", "prod")]));
+        assert_eq!((user.owner(&keys), user.owner(&[])), (Some("ann"), None));
+        user.set_details(tags(&[("TEAM", "web"), ("owner", " ")]));
+        assert_eq!(user.owner(&keys), Some("web"));
     }
 }

@@ -1,7 +1,7 @@
 //! Applies the rules to one user, or to the root user, at one point in time.
 
 use super::{
-    Exemption, Outcome, Policy, ROOT_RULES, RULES, RootKeysAt, RootRule, Rule, USER_RULES, UserKeys, UserRule,
+    Exemption, Outcome, Policy, ROOT_RULES, RULES, RootKeysAt, RootRule, Rule, Subject, USER_RULES, UserKeys, UserRule,
 };
 use crate::model::{AccessKey, Account, CompactTimestamp, Keys, Timestamp, User};
 
@@ -203,7 +203,7 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
 pub fn evaluate_root(account: &Account, root: &RootKeysAt, policy: &Policy, now: Timestamp) -> RootVerdict {
     let mut verdict = RootVerdict::default();
     let mut next = NextChange(None);
-    let exemptions = policy.exemptions.matching(account, ROOT, &account.root_arn());
+    let exemptions = policy.exemptions.matching(account, &Subject::root(&account.root_arn()));
     for rule in ROOT_RULES.iter().filter(|r| !policy.without_root && (r.enabled)(&policy.rules)) {
         match (rule.evaluate)(&policy.rules, root, now) {
             Outcome::Compliant { until } => next.at(until),

@@ -15,6 +15,9 @@ struct Document<'a> {
     checked_at: Timestamp,
     facts_at: Timestamp,
     summary: Summary,
+    /// Why exemptions by tag or group may not have been applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_details_failure: Option<&'static str>,
     root: Root<'a>,
     users: Vec<UserEntry<'a>>,
 }
@@ -49,8 +52,12 @@ struct UserEntry<'a> {
     /// Null: not known.
     active_access_keys: Option<usize>,
     access_keys: Option<Vec<KeyEntry<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<&'a str>,
     findings: Vec<FindingEntry<'a>>,
 }
 
@@ -99,6 +106,7 @@ pub fn render(report: &Report<'_>) -> String {
             users: Status::ALL.iter().map(|s| (s.as_str(), report.totals.users(*s))).collect(),
             violations: state.rule_totals(report.totals).iter().map(|t| (t.rule.name(), t.violations)).collect(),
         },
+        user_details_failure: report.details_failure(),
         root: Root {
             active_access_keys: state.root.active_keys(),
             findings: report.root_findings().into_iter().map(|f| finding(report, f)).collect(),
@@ -138,7 +146,9 @@ fn user<'a>(report: &Report<'a>, entry: &'a Entry, findings: Vec<Reported>) -> U
         observed_at: user.observed_at(),
         active_access_keys: entry.keys().map(count_active),
         access_keys: entry.keys().map(|keys| keys.iter().enumerate().map(key).collect()),
-        tags: user.tags().iter().map(|t| (&*t.key, &*t.value)).collect(),
+        owner: user.owner(report.owner_tags),
+        groups: user.details().groups.iter().map(|group| &**group).collect(),
+        tags: user.details().tags.iter().map(|t| (&*t.key, &*t.value)).collect(),
         findings: findings.into_iter().map(|f| finding(report, f)).collect(),
     }
 }

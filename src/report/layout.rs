@@ -2,7 +2,10 @@
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
-pub(super) const COLUMNS: [&str; 5] = ["USER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"];
+pub(super) const COLUMNS: [&str; 6] = ["USER", "OWNER", "STATUS", "ACCESS KEYS", "SINCE", "WHAT TO DO"];
+
+/// The index of the column `OWNER`.
+const OWNER: usize = 1;
 
 /// The cells of one line, in the order of [`COLUMNS`].
 pub(super) type Row = [String; COLUMNS.len()];
@@ -26,12 +29,16 @@ pub(super) fn arrange(users: Vec<Vec<Row>>, width: Option<u16>) -> String {
 
 fn columns(users: Vec<Vec<Row>>, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(STYLE).set_header(COLUMNS);
+    // The column of owners is left out where there is none.
+    let shown: Vec<usize> =
+        (0..COLUMNS.len()).filter(|i| *i != OWNER || users.iter().any(|u| !u[0][*i].is_empty())).collect();
+    let cells = |row: Row| shown.iter().map(|i| row[*i].clone()).collect::<Vec<_>>();
+    table.load_style(STYLE).set_header(cells(COLUMNS.map(String::from)));
     table.set_content_arrangement(ContentArrangement::Dynamic);
     if let Some(width) = width {
         table.set_width(width);
     }
-    table.add_rows(users.into_iter().flatten());
+    table.add_rows(users.into_iter().flatten().map(cells));
     table.trim_fmt() + "\n"
 }
 

@@ -27,11 +27,13 @@ pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
     let root = report.root_findings();
     if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
         let keys = report.state.root.active_keys().map_or(String::new(), |n| format!("{n} active"));
-        rows.push((worst, block([ROOT.to_owned(), status(worst, terminal), keys], None, &root, report)));
+        let start = [ROOT.to_owned(), String::new(), status(worst, terminal), keys];
+        rows.push((worst, block(start, None, &root, report)));
     }
     for (entry, findings) in report.users().filter(|(entry, _)| entry.status() != Status::Compliant) {
         let name = printable(entry.user.name.as_str()).into_owned();
-        let start = [name, status(entry.status(), terminal), keys(entry, report)];
+        let owner = entry.user.owner(report.owner_tags).map_or(String::new(), |owner| printable(owner).into_owned());
+        let start = [name, owner, status(entry.status(), terminal), keys(entry, report)];
         rows.push((entry.status(), block(start, unknown(entry), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
@@ -83,17 +85,17 @@ fn keys(entry: &Entry, report: &Report<'_>) -> String {
 }
 
 /// The rows of one user: one per finding; the first one names the user.
-fn block(start: [String; 3], note: Option<String>, findings: &[Reported], report: &Report<'_>) -> Vec<Row> {
+fn block(start: [String; 4], note: Option<String>, findings: &[Reported], report: &Report<'_>) -> Vec<Row> {
     let notes = note.into_iter().map(|note| (String::new(), note));
     let rest = notes.chain(findings.iter().map(|f| (since(f, report.now), to_do(f, report))));
-    let [user, status, keys] = start;
+    let [user, owner, status, keys] = start;
     let mut rows: Vec<Row> =
-        rest.map(|(since, to_do)| [String::new(), String::new(), String::new(), since, to_do]).collect();
+        rest.map(|(since, to_do)| [String::new(), String::new(), String::new(), String::new(), since, to_do]).collect();
     if rows.is_empty() {
         rows.push(Default::default());
     }
     let first = &mut rows[0];
-    (first[0], first[1], first[2]) = (user, status, keys);
+    (first[0], first[1], first[2], first[3]) = (user, owner, status, keys);
     rows
 }
 
@@ -144,6 +146,9 @@ fn summary(report: &Report<'_>) -> String {
             (rule, _) => rule.undetermined().to_owned(),
         };
         out.push_str(&format!("{}: not evaluated, {why}\n", total.rule.name()));
+    }
+    if let Some(reason) = report.details_failure() {
+        out.push_str(&format!("Tags and groups: not known ({reason}), exemptions that need them may not be applied\n"));
     }
     let listed_at = state.listed_at().unwrap_or_default();
     if report.now.duration_since(listed_at) > jiff::SignedDuration::from_mins(5) {

@@ -121,7 +121,8 @@ impl Worker {
             // Time in the queue is not time of the check.
             let started = Instant::now();
             let deadline = saturating_add(started, limit);
-            let request = Request { only_user: None, deadline, progress: Arc::new(NoProgress) };
+            let details = policy.exemptions.needs(now());
+            let request = Request { only_user: None, details, deadline, progress: Arc::new(NoProgress) };
             let account = std::sync::OnceLock::new();
             let identified = |a: &Account| {
                 if let Some(other) = known.filter(|known| *known != a.id) {

@@ -6,12 +6,11 @@
 
 use super::{Request, Source, SourceError};
 use crate::model::{
-    AccessKey, AccessKeyId, Account, AccountId, Collector, KeyStatus, KeysResult, LastUsed, ListedUser, Listing,
-    Observation, Partition, RootKeys, Tag, Timestamp, UserName,
+    AccessKey, AccessKeyId, Account, AccountId, Collector, DetailsResult, DetailsScope, KeyStatus, KeysResult,
+    LastUsed, ListedUser, Listing, Observation, Partition, RootKeys, Tag, Timestamp, UserDetails, UserName,
 };
 use crate::policy::after;
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,20 +41,22 @@ impl DemoSource {
         Account { id, name: self.account_name.clone(), partition: Partition::default() }
     }
 
-    /// All observations of the account at that time: a listing, the root user, and tags.
+    /// All observations of the account at that time: a listing, the root user, and tags and groups.
     pub fn observations(&self, now: Timestamp) -> Vec<Observation> {
-        let mut tags = HashMap::new();
+        let mut details = Vec::new();
         let mut users = Vec::new();
         for user in constant_users(now).into_iter().chain([self.changing_user(now)]) {
-            let owner = Tag::new("owner", user.owner).into_iter().collect();
-            tags.insert(user.listed.name.clone(), Arc::new(owner));
+            let tags = Tag::new("owner", user.owner).into_iter().collect();
+            let groups = user.listed.path.split('/').filter(|part| !part.is_empty()).map(Arc::from).collect();
+            details.push((user.listed.name.clone(), Arc::new(UserDetails { tags, groups })));
             users.push(user.listed);
         }
+        let details = DetailsResult::Complete { scope: DetailsScope::all_tags(true), users: details };
         let listing = Listing::new(Collector::Live, now, users).expect("the names differ");
         vec![
             Observation::Listing(listing),
             Observation::Root { at: now, keys: RootKeys::Active(0) },
-            Observation::Tags { at: now, tags },
+            Observation::Details { at: now, details },
         ]
     }
 

@@ -64,20 +64,20 @@ enum ParseError {
 
 fn parse(format: Format, bytes: &[u8], modified: Timestamp) -> Result<(Account, Vec<Observation>), ParseError> {
     let now = Timestamp::now();
-    let (account, listing, root, tags) = match format {
+    let (account, listing, root, details) = match format {
         Format::CredentialReport => {
             let report = credential_report::parse(bytes, modified.min(now), Collector::File)?;
             (report.account, report.listing, report.root_active_keys, None)
         }
         Format::Inventory => {
             let inventory = inventory_file::parse(bytes, modified, now)?;
-            (inventory.account, inventory.listing, inventory.root_active_keys, Some(inventory.tags))
+            (inventory.account, inventory.listing, inventory.root_active_keys, Some(inventory.details))
         }
     };
     let at = listing.at();
     let root = Observation::Root { at, keys: root.map_or(RootKeys::NotIncluded, RootKeys::Active) };
-    let tags = tags.map(|tags| Observation::Tags { at, tags });
-    Ok((account, [Observation::Listing(listing), root].into_iter().chain(tags).collect()))
+    let details = details.map(|details| Observation::Details { at, details });
+    Ok((account, [Observation::Listing(listing), root].into_iter().chain(details).collect()))
 }
 
 impl Source for FileSource {

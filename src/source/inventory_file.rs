@@ -1,12 +1,12 @@
 //! The JSON inventory: one account's users and keys in a file format of our own, for trials, air-gapped audits and tests.
 
 use crate::model::{
-    AccessKey, AccessKeyId, Account, Arn, Collector, DuplicateUser, KeyStatus, KeysResult, LastUsed, ListedUser,
-    Listing, Partition, Tag, Timestamp, UserName,
+    AccessKey, AccessKeyId, Account, Arn, Collector, DetailsResult, DetailsScope, DuplicateUser, KeyStatus, KeysResult,
+    LastUsed, ListedUser, Listing, Partition, Tag, Timestamp, UserDetails, UserName,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A parsed inventory.
@@ -18,8 +18,8 @@ pub struct Inventory {
     pub listing: Listing,
     /// The number of active keys of the root user; `None` where the file has no root user.
     pub root_active_keys: Option<u32>,
-    /// The tags of each user, sorted by key; users without one are absent.
-    pub tags: HashMap<UserName, Arc<Vec<Tag>>>,
+    /// The tags of each user, sorted by key, and groups if the file has them for all users.
+    pub details: DetailsResult,
 }
 
 /// What is wrong with an inventory.
@@ -114,6 +114,8 @@ struct UserEntry {
     created: Option<Timestamp>,
     #[serde(default)]
     tags: std::collections::BTreeMap<String, String>,
+    /// Names of the IAM groups that the user is in, `[]` for none. Left out or null when not known.
+    groups: Option<Vec<String>>,
     /// When this user's keys were read, if not with the whole.
     #[schemars(with = "Option<DateTime>")]
     observed_at: Option<Timestamp>,
@@ -210,19 +212,29 @@ pub fn parse(bytes: &[u8], modified: Timestamp, now: Timestamp) -> Result<Invent
     }
     let account = account(file.account)?;
     let at = file.generated_at.unwrap_or(modified).min(now);
-    let mut tags = HashMap::new();
+    let scope = DetailsScope::all_tags(file.users.iter().all(|user| user.groups.is_some()));
+    let mut details = Vec::new();
     let mut paths = HashSet::new();
     let mut users = Vec::with_capacity(file.users.len());
     for mut entry in file.users {
-        let own = std::mem::take(&mut entry.tags).into_iter().filter_map(|(key, value)| Tag::new(&key, &value));
-        let own: Vec<Tag> = own.collect();
+        let own = user_details(&mut entry);
         if !own.is_empty() {
-            tags.insert(UserName::new(&entry.name), Arc::new(own));
+            details.push((UserName::new(&entry.name), Arc::new(own)));
         }
         users.push(user(entry, &account, at, now, &mut paths)?);
     }
     let listing = Listing::new(Collector::File, at, users)?;
-    Ok(Inventory { account, listing, root_active_keys: file.root.map(|r| r.active_access_keys), tags })
+    let details = DetailsResult::Complete { scope, users: details };
+    Ok(Inventory { account, listing, root_active_keys: file.root.map(|r| r.active_access_keys), details })
+}
+
+fn user_details(entry: &mut UserEntry) -> UserDetails {
+    let tags = std::mem::take(&mut entry.tags);
+    let groups = entry.groups.take().unwrap_or_default();
+    UserDetails {
+        tags: tags.iter().filter_map(|(key, value)| Tag::new(key, value)).collect(),
+        groups: groups.into_iter().map(Arc::from).collect(),
+    }
 }
 
 fn account(entry: AccountEntry) -> Result<Account, InventoryError> {
@@ -306,17 +318,34 @@ mod tests {
     #[test]
     fn a_full_entry_is_read_whole() {
         let inventory = parse_users(
-            r#"{"name":"a,b","path":"/ci/","tags":{"owner":"x","AKIAEXAMPLE":"secret"},
+            r#"{"name":"a,b","path":"/ci/","tags":{"owner":"x","AKIAEXAMPLE":"secret"},"groups":["bots"],
                 "access_keys":[{"id":"AKIA1","status":"active","created":"2026-01-01T00:00:00Z","last_used":"never"}]}"#,
         )
         .unwrap();
         let user = &inventory.listing.users()[0];
         assert_eq!(&*user.path, "/ci/");
-        assert_eq!(inventory.tags[&user.name].len(), 1, "tags named like a key ID are dropped");
+        let DetailsResult::Complete { scope, users } = &inventory.details else { panic!("{:?}", inventory.details) };
+        assert_eq!(*scope, DetailsScope::all_tags(true));
+        let [(name, details)] = &users[..] else { panic!("{users:?}") };
+        assert_eq!((name, details.tags.len()), (&user.name, 1), "tags named like a key ID are dropped");
+        assert_eq!(details.groups, Box::from([Arc::from("bots")]));
         let KeysResult::Complete(keys) = &user.keys else { panic!("{:?}", user.keys) };
         assert_eq!(keys[0].last_used(), LastUsed::Never);
         assert_eq!(inventory.root_active_keys, None);
         assert_eq!(inventory.listing.at(), MODIFIED);
+    }
+
+    #[test]
+    fn groups_are_known_if_they_are_of_all_users() {
+        for (users, known) in [
+            (r#"{"name":"a","access_keys":[],"groups":[]},{"name":"b","access_keys":[],"groups":["x"]}"#, true),
+            (r#"{"name":"a","access_keys":[]},{"name":"b","access_keys":[],"groups":["x"]}"#, false),
+            (r#"{"name":"a","access_keys":[],"groups":null}"#, false),
+        ] {
+            let inventory = parse_users(users).unwrap();
+            let DetailsResult::Complete { scope, .. } = inventory.details else { panic!("{users}") };
+            assert_eq!(scope, DetailsScope::all_tags(known), "{users}");
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! One account: its inventory, and the verdicts on it.
 
+use super::details::Details;
 use super::entry::Entry;
 use super::totals::{RuleTotal, Totals};
 use super::users::Users;
-use crate::model::{Account, Collector, Keys, Listing, Observation, RootKeys, Tag, Timestamp, User, UserName};
-use crate::policy::{Policy, RULES, Recheck, RootKeysAt, RootVerdict, Rule, Status, Verdict, evaluate_root};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::model::{Account, Collector, Keys, Listing, Observation, RootKeys, Timestamp, User, UserName};
+use crate::policy::{
+    Exemption, Policy, RULES, Recheck, RootKeysAt, RootVerdict, Rule, Status, Subject, Verdict, evaluate_root,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is known about an account, and the verdicts on it. Cheap to clone.
@@ -18,15 +21,12 @@ pub struct AccountState {
     pub(super) users: Users,
     /// Users that are not visible, because the newest listing does not contain them or because they are gone since.
     pub(super) hidden: BTreeMap<UserName, Hidden>,
-    /// Of the newest observation of tags, with its time.
-    pub(super) tags: Option<(Timestamp, TagsByUser)>,
+    pub(super) details: Details,
     /// The root user.
     pub root: RootState,
     policy: Arc<Policy>,
-    evaluated_at: Timestamp,
+    pub(super) evaluated_at: Timestamp,
 }
-
-pub(super) type TagsByUser = Arc<HashMap<UserName, Arc<Vec<Tag>>>>;
 
 /// A user that is not visible.
 #[derive(Debug, Clone, Default)]
@@ -139,7 +139,7 @@ impl AccountState {
             listing: None,
             users: Users::default(),
             hidden: BTreeMap::new(),
-            tags: None,
+            details: Details::default(),
             root: RootState::new(),
             policy,
             evaluated_at: Timestamp::MIN,
@@ -176,7 +176,7 @@ impl AccountState {
             }
             Observation::UserGone { user, at } => Change { users: self.apply_gone(&user, at).into(), account: false },
             Observation::Root { at, keys } => Change { users: 0, account: self.root.observe(at, keys) },
-            Observation::Tags { at, tags } => self.apply_tags(at, tags),
+            Observation::Details { at, details } => self.apply_details(at, details),
         }
     }
 
@@ -197,9 +197,7 @@ impl AccountState {
         if let Some((_, at)) = &mut self.listing {
             *at = latest.min(*at);
         }
-        if let Some((at, _)) = &mut self.tags {
-            *at = latest.min(*at);
-        }
+        self.details.limit_times(latest);
         self.root.limit_times(latest);
         self.users.limit_times(latest);
         for hidden in self.hidden.values_mut() {
@@ -276,17 +274,18 @@ impl AccountState {
             || self.root.verdict.findings.iter().any(|f| is_violation(f.state))
     }
 
-    /// Whether exemptions of the policy match a user of this account: one entry for each exemption.
-    pub fn matched_exemptions(&self) -> Vec<bool> {
-        let mut matched = vec![false; self.policy.exemptions.len()];
+    /// Whether exemptions of the policy match a user of this account: one entry for each exemption, `None` if it depends
+    /// on tags or groups that are not known.
+    pub fn matched_exemptions(&self) -> Vec<Option<bool>> {
+        let unmatched = |e: &Exemption| (!e.is_of(self.account.id) || self.details.covers(&e.needs())).then_some(false);
+        let mut matched: Vec<_> = self.policy.exemptions.iter().map(unmatched).collect();
         if matched.is_empty() {
             return matched;
         }
-        let root =
-            self.policy.exemptions.matching(&self.account, crate::policy::evaluate::ROOT, &self.account.root_arn());
+        let root = self.policy.exemptions.matching(&self.account, &Subject::root(&self.account.root_arn()));
         let users = self.users.blocks().iter().filter_map(|b| b.totals.as_ref()).flat_map(|t| t.exemptions.iter());
         for index in users.map(|i| *i as usize).chain(root) {
-            matched[index] = true;
+            matched[index] = Some(true);
         }
         matched
     }

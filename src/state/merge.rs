@@ -3,9 +3,8 @@
 use super::account::{AccountState, Change};
 use super::entry::Entry;
 use super::users::Slot;
-use crate::model::{Keys, KeysResult, ListedUser, Listing, Observation, Tag, Timestamp, User, UserName};
+use crate::model::{Keys, KeysResult, ListedUser, Listing, Observation, Timestamp, User, UserName};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 impl AccountState {
     /// The users of the newest listing, each with its newest keys. Users that are not listed are removed, unless they
@@ -29,13 +28,20 @@ impl AccountState {
             }
             let slot = match old.next_if(|(_, _, e)| e.user.name == listed.name) {
                 Some((block, index, entry)) => match merged(entry, listed) {
-                    Some(merged) => Slot::New(Entry { flagged: entry.flagged.filter(|_| !is_newer), ..merged }),
+                    Some(mut merged) => {
+                        merged.user.set_details(self.details.of(&merged.user));
+                        Slot::New(Entry { flagged: entry.flagged.filter(|_| !is_newer), ..merged })
+                    }
                     None if is_newer && entry.flagged.is_some() => Slot::New(Entry::new(entry.user.clone())),
                     None => Slot::Kept(block, index),
                 },
                 // Listed again after an answer that it does not exist: what was known stays known.
                 None => Slot::New(match gone.remove(&listed.name) {
-                    Some(entry) => merged(&entry, listed).unwrap_or(entry),
+                    Some(entry) => {
+                        let mut entry = merged(&entry, listed).unwrap_or(entry);
+                        entry.user.set_details(self.details.of(&entry.user));
+                        entry
+                    }
                     None => self.new_entry(listed),
                 }),
             };
@@ -54,7 +60,7 @@ impl AccountState {
     fn new_entry(&self, listed: ListedUser) -> Entry {
         let mut user = User::new(listed.name, listed.path, listed.created, listed.observed_at);
         user.observe(listed.observed_at, listed.keys);
-        user.set_tags(self.tags.as_ref().and_then(|(_, tags)| tags.get(&user.name).cloned()));
+        user.set_details(self.details.of(&user));
         Entry::new(user)
     }
 
@@ -120,27 +126,9 @@ impl AccountState {
         if hidden.observations.is_empty() {
             self.hidden.remove(name);
         }
+        user.set_details(self.details.of(&user));
         self.users.put(Entry::new(user));
         !was_visible
-    }
-
-    pub(super) fn apply_tags(&mut self, at: Timestamp, tags: HashMap<UserName, Arc<Vec<Tag>>>) -> Change {
-        if self.tags.as_ref().is_some_and(|(newest, _)| at < *newest) {
-            return Change::default();
-        }
-        let changed: Vec<UserName> = self
-            .users
-            .iter()
-            .filter(|e| e.user.tags() != tags.get(&e.user.name).map_or(&[][..], |t| &t[..]))
-            .map(|e| e.user.name.clone())
-            .collect();
-        for name in &changed {
-            if let Some(entry) = self.users.get_mut(name) {
-                entry.user.set_tags(tags.get(name).cloned());
-            }
-        }
-        self.tags = Some((at, Arc::new(tags)));
-        Change { users: changed.len(), account: false }
     }
 }
 
@@ -150,7 +138,7 @@ fn observed_at(observation: &Observation) -> Timestamp {
         Observation::UserKeys { at, .. }
         | Observation::UserGone { at, .. }
         | Observation::Root { at, .. }
-        | Observation::Tags { at, .. } => *at,
+        | Observation::Details { at, .. } => *at,
     }
 }
 

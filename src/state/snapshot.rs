@@ -13,6 +13,8 @@ pub struct Snapshot {
     policy: Arc<Policy>,
     /// For each exemption of the policy, the number of accounts in which it matches.
     matching: Vec<u32>,
+    /// For each exemption, the number of accounts in which it depends on tags or groups that are not known.
+    unknown: Vec<u32>,
     /// The number of accounts that were last evaluated with other exemptions.
     outdated: usize,
     incomplete: bool,
@@ -21,15 +23,25 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 struct Member {
     state: Arc<AccountState>,
-    /// Exemptions that match in the account, ascending; `None` if it was last evaluated with other exemptions.
-    exemptions: Option<Box<[usize]>>,
+    /// `None` if it was last evaluated with other exemptions.
+    exemptions: Option<Matched>,
+}
+
+/// Indices of exemptions.
+#[derive(Debug, Clone, Default)]
+struct Matched {
+    /// Those that match in the account.
+    matching: Box<[usize]>,
+    /// Those of which that is not known.
+    unknown: Box<[usize]>,
 }
 
 impl Snapshot {
     /// Without any account.
     pub fn new(policy: Arc<Policy>) -> Self {
         let matching = vec![0; policy.exemptions.len()];
-        Snapshot { accounts: BTreeMap::new(), policy, matching, outdated: 0, incomplete: false }
+        let unknown = matching.clone();
+        Snapshot { accounts: BTreeMap::new(), policy, matching, unknown, outdated: 0, incomplete: false }
     }
 
     /// With one account's new state.
@@ -61,6 +73,7 @@ impl Snapshot {
         }
         self.policy = Arc::clone(policy);
         self.matching = vec![0; policy.exemptions.len()];
+        self.unknown.clone_from(&self.matching);
         self.outdated = 0;
         for member in std::mem::take(&mut self.accounts).into_values() {
             self.put(member.state);
@@ -80,11 +93,15 @@ impl Snapshot {
     /// Adds an account, or replaces its state.
     pub fn put(&mut self, state: Arc<AccountState>) {
         let exemptions = (state.policy().exemptions == self.policy.exemptions).then(|| {
-            let matched = (0..).zip(state.matched_exemptions()).filter(|(_, matched)| *matched);
-            matched.map(|(index, _)| index).collect::<Box<[usize]>>()
+            let matched = state.matched_exemptions();
+            let with = |wanted| (0..).zip(&matched).filter(|(_, m)| **m == wanted).map(|(index, _)| index).collect();
+            Matched { matching: with(Some(true)), unknown: with(None) }
         });
         match &exemptions {
-            Some(matched) => matched.iter().for_each(|index| self.matching[*index] += 1),
+            Some(matched) => {
+                matched.matching.iter().for_each(|index| self.matching[*index] += 1);
+                matched.unknown.iter().for_each(|index| self.unknown[*index] += 1);
+            }
             None => self.outdated += 1,
         }
         let old = self.accounts.insert(state.account.id, Member { state, exemptions });
@@ -101,15 +118,23 @@ impl Snapshot {
         match old.map(|old| old.exemptions) {
             None => {}
             Some(None) => self.outdated -= 1,
-            Some(Some(matched)) => matched.iter().for_each(|index| self.matching[*index] -= 1),
+            Some(Some(matched)) => {
+                matched.matching.iter().for_each(|index| self.matching[*index] -= 1);
+                matched.unknown.iter().for_each(|index| self.unknown[*index] -= 1);
+            }
         }
     }
 
     /// Whether each exemption of the policy matches a user of any account, or the root user, expired or not. `None` as
-    /// long as that is not known: it matches in no account so far, and not all accounts have been evaluated with it.
+    /// long as that is not known: it matches in no account so far, and not all accounts have been evaluated with it, or
+    /// it depends on tags or groups that are not known.
     pub fn matched_exemptions(&self) -> impl Iterator<Item = Option<bool>> {
         let all_are_known = self.outdated == 0 && !self.incomplete;
-        self.matching.iter().map(move |accounts| (*accounts > 0 || all_are_known).then_some(*accounts > 0))
+        let exemptions = self.matching.iter().zip(&self.unknown);
+        exemptions.map(move |(accounts, unknown)| match (*accounts > 0, *unknown == 0 && all_are_known) {
+            (true, _) => Some(true),
+            (false, is_known) => is_known.then_some(false),
+        })
     }
 
     /// The state of each exemption of the policy; `None` as long as it is not known.

@@ -6,7 +6,7 @@
 use super::entry::Entry;
 use super::totals::BlockTotals;
 use crate::model::{Account, Timestamp, UserName};
-use crate::policy::{Policy, Verdict, evaluate_user};
+use crate::policy::{Policy, Subject, Verdict, evaluate_user};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Block {
             let exemptions = if policy.exemptions.is_empty() {
                 Vec::new()
             } else {
-                policy.exemptions.matching(account, entry.user.name.as_str(), &entry.user.arn(account))
+                policy.exemptions.matching(account, &Subject::of(&entry.user, &entry.user.arn(account)))
             };
             let is_due = |v: &Verdict| v.next_change().is_some_and(|at| at <= now);
             let kept = entry.verdict.take().filter(|v| !all && !is_due(v));

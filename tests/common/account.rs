@@ -20,6 +20,8 @@ pub struct User {
     pub name: String,
     pub path: String,
     pub tags: Vec<(String, String)>,
+    /// Names of the IAM groups that the user is in.
+    pub groups: Vec<String>,
     pub keys: Vec<Key>,
     /// Text of the report's column of that name; the column is present if a user has one.
     pub additional_credentials_info: Option<String>,
@@ -63,7 +65,14 @@ impl User {
         // Every key has an ID of its own, as long as AWS's are.
         let id = |i: usize| format!("AKIA{:016X}", i as u64 ^ checksum(name) << 4);
         let keys = keys.into_iter().enumerate().map(|(i, key)| Key { id: id(i), ..key }).collect();
-        User { name: name.into(), path: "/".into(), tags: vec![], keys, additional_credentials_info: None }
+        User {
+            name: name.into(),
+            path: "/".into(),
+            tags: vec![],
+            groups: vec![],
+            keys,
+            additional_credentials_info: None,
+        }
     }
 
     #[must_use]
@@ -74,6 +83,12 @@ impl User {
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> User {
         self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn group(mut self, name: &str) -> User {
+        self.groups.push(name.into());
         self
     }
 }
@@ -160,6 +175,7 @@ impl Account {
             "users": self.users.iter().map(|u| json!({
                 "name": u.name,
                 "path": u.path,
+                "groups": u.groups,
                 "tags": u.tags.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 "access_keys": u.keys.iter().map(|k| json!({
                     "id": k.id,

@@ -76,10 +76,11 @@ pub fn user(account: &Account, user: &User) -> String {
 pub fn user_detail(account: &Account, user: &User) -> String {
     let tags: String =
         user.tags.iter().map(|(k, v)| format!("<member><Key>{k}</Key><Value>{v}</Value></member>")).collect();
+    let groups: String = user.groups.iter().map(|group| format!("<member>{group}</member>")).collect();
     let (arn, name, path) = (account.arn(user), &user.name, &user.path);
     format!(
         "<member><Path>{path}</Path><UserName>{name}</UserName><UserId>AIDA1</UserId><Arn>{arn}</Arn>\
-         <Tags>{tags}</Tags></member>\n"
+         <GroupList>{groups}</GroupList><Tags>{tags}</Tags></member>\n"
     )
 }
 

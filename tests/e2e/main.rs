@@ -15,6 +15,7 @@ mod collectors;
 mod commands;
 mod configuration;
 mod connections;
+mod details;
 mod exposition;
 mod honest_failure;
 mod malformed;

@@ -182,7 +182,7 @@ def write_account(writer, account, times, user_times):
     writer.series("aws_iam_account_root_active_access_keys", one, constant(int(account.root_keys)))
     for user in account.users:
         who = one | {"user_name": user.name}
-        writer.series("aws_iam_user_info", who | {"path": "/", "tag_owner": user.owner}, [(t, 1) for t in user_times])
+        writer.series("aws_iam_user_info", who | {"path": "/", "owner": user.owner}, [(t, 1) for t in user_times])
         for rule, since in user.since.items():
             writer.series(
                 "aws_iam_user_violation_since_timestamp_seconds", who | {"rule": rule}, [(t, since) for t in user_times]

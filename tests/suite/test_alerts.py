@@ -159,6 +159,7 @@ def mutants():
         (stale, "max by (job, account_id) (iam_key_exporter_account_facts", "min by (job, account_id) (iam_key_exporter_account_facts"),
         ("IamKeyExporterConfigReloadFailed", "min by (job) (iam_key_exporter_config", "max by (job) (iam_key_exporter_config"),
         ("IamKeyExporterUsersUnknown", "max by (job, account_id, status)", "min by (job, account_id, status)"),
+        ("IamKeyExporterUserDetailsFailing", "max by (job, account_id) (aws_iam_account_user_details_up)", "min by (job, account_id) (aws_iam_account_user_details_up)"),
         ("IamKeyExemptionUnmatched", "group, tag, account, rule) (aws_iam_exemption_matched)", "group, tag, account, rule, instance) (aws_iam_exemption_matched)"),
         ("IamKeyExemptionUnmatched", "max by (job, user, path, group, tag, account, rule) (aws_iam_exemption_matched)", "min by (job, user, path, group, tag, account, rule) (aws_iam_exemption_matched)"),
         # Missing data resolves a finding immediately or before a day has passed; or findings persist for longer than a day.
@@ -198,6 +199,8 @@ def mutants():
         ("IamKeyExporterUsersDropped", "max_over_time(job_account:aws_iam_users:sum[6h])", "max_over_time(job_account:aws_iam_users:sum[4h])"),
         ("IamKeyExemptionExpiresSoon", ") > time()\n", ")\n"),
         ("IamKeyExemptionUnmatched", "            unless\n          job_exemption:aws_iam_exemption_expires_timestamp_seconds:max <= time()\n", ""),
+        ("IamKeyExemptionUnmatched", "\n              unless on (job) job_account:aws_iam_account_user_details_up:max == 0", ""),
+        ("IamKeyExemptionUnmatched", '            job_exemption:aws_iam_exemption_matched:max{group="", tag=""} == 0\n            or\n', ""),
         ("IamKeyExporterNothingChecked", "timestamp_seconds:max[1d])", "timestamp_seconds:max[1h])"),
         ("IamKeyExporterNothingChecked", f"            or\n            max by (job) ({clock})\n", ""),
         ("IamKeyTooOld", '{rule="multiple_active_keys", user_name!=""}\n        labels', '{user_name!=""}\n        labels'),

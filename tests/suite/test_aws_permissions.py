@@ -85,11 +85,11 @@ WITHOUT = {  # collector, flag and denied operation: the result of the check
     ("live", "", "iam:ListAccessKeys"): "fails",
     ("live", "", "iam:GetAccountSummary"): "does not know root",
     ("live", "--collect.last-used", "iam:GetAccessKeyLastUsed"): "fails",
-    ("live", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "fails",
+    ("live", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "stands",
     ("report", "", "iam:GenerateCredentialReport"): "fails",
     ("report", "", "iam:GetCredentialReport"): "fails",
     ("report", "", "iam:ListAccessKeys"): "stands",
-    ("report", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "fails",
+    ("report", "--collect.tags=owner", "iam:GetAccountAuthorizationDetails"): "stands",
     ("report", "--collect.last-used", "iam:GetAccessKeyLastUsed"): "stands",
     ("auto", "", "iam:GetAccountSummary"): "fails",
 }

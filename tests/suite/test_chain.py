@@ -80,7 +80,7 @@ def test_a_second_key_is_one_page_that_only_the_fix_ends(versions, moto, started
     moto.user("bob", "Active", "Inactive")
 
     port = free_port()
-    arguments = ["--check.interval=1s", "--collector=live", "--collect.tags=owner", "--account.name=production"]
+    arguments = ["--check.interval=1s", "--collector=live", "--collect.owner-tag=owner", "--account.name=production"]
 
     def exporter():
         return started(Exporter(arguments, moto.env, port=port)).wait_checked()

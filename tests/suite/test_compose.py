@@ -149,7 +149,7 @@ def test_the_documented_override_is_a_compose_file(tmp_path):
     result = composecheck(COMPOSE, file, env={"HOME": "/home/alice"})
     assert result.returncode == 0, result.stderr
     exporter = json.loads(result.stdout)["services"]["exporter"]
-    assert exporter["command"] == ["serve", "--collect.tags=owner"]
+    assert exporter["command"] == ["serve", "--collect.owner-tag=owner"]
     assert exporter["environment"]["AWS_PROFILE"] == "default"
     assert exporter["read_only"] and exporter["ports"]
 

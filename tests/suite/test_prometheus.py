@@ -52,7 +52,7 @@ def inventory(path, users, name="prod"):
 
 
 def file_exporter(path, *arguments):
-    return Exporter([f"--input.inventory={path}", "--metrics.user-info", "--collect.tags=owner", *arguments])
+    return Exporter([f"--input.inventory={path}", "--metrics.user-info", "--collect.owner-tag=owner", *arguments])
 
 
 def scrape(target, version="", **options):
@@ -85,7 +85,7 @@ def test_every_sample_is_stored_unchanged(version, tmp_path):
         assert stored(prometheus, '{__name__=~"aws_iam_.+"}') == inventory_samples(expected)
         # Not only equal, but correct.
         assert prometheus.query("aws_iam_account_info")[0][0]["account_name"] == HOSTILE
-        owner = prometheus.query('aws_iam_user_info{user_name="a,b"}')[0][0]["tag_owner"]
+        owner = prometheus.query('aws_iam_user_info{user_name="a,b"}')[0][0]["owner"]
         assert owner == f"a,b {HOSTILE}"
         keys = prometheus.query("aws_iam_user_active_access_keys")
         assert {labels["user_name"]: value for labels, value in keys} == {"alice": 2, "bob": 0, "a,b": 0, "carol": 1}

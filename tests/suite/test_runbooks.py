@@ -390,12 +390,13 @@ def test_an_unused_key_is_deactivated(run, account):
             account.iam.delete_access_key(UserName=USER, AccessKeyId=each)
 
 
-@executes("root-summary", "dropped-count", "vanished-identity", "failing-identity", "stale-report")
+@executes("root-summary", "dropped-count", "details-allowed", "vanished-identity", "failing-identity", "stale-report")
 def test_commands_about_the_account(run, account):
     for name in ("a", "b", "c"):
         account.iam.create_user(UserName=name)
     assert run("root-summary") == "0\n"
     assert run("dropped-count") == "3\n3\n"
+    assert run("details-allowed").split() == ["a", "b", "c"]
     assert run("vanished-identity") == ACCOUNT + "\n"
     assert run("failing-identity").startswith("arn:aws:")
     assert re.fullmatch(r"(STARTED|INPROGRESS|COMPLETE)\n\d{4}-\S+\n", run("stale-report"))

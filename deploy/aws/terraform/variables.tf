@@ -27,7 +27,7 @@ variable "collect_last_used" {
 }
 
 variable "collect_tags" {
-  description = "Whether the exporter runs with --collect.tags."
+  description = "Whether the exporter reads tags or groups (--collect.tags, --collect.owner-tag, exemptions by tag or group)."
   type        = bool
   default     = false
 }

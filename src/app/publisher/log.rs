@@ -1,7 +1,7 @@
 //! Log records about accounts and exemptions. A lasting condition is logged once.
 
 use crate::model::{AccountId, Timestamp};
-use crate::policy::{ExemptionState, Status};
+use crate::policy::{ExemptionState, Selector, Status};
 use crate::state::{AccountState, Snapshot};
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
@@ -14,9 +14,9 @@ const MANY_SERIES: usize = 100_000;
 pub(super) struct Log {
     /// By account; `None` is the account that is not identified yet.
     accounts: HashMap<Option<AccountId>, Logged>,
-    exemptions: Vec<ExemptionState>,
-    /// The user of each exemption that is expired or, `false`, matches none.
-    exemption_warnings: BTreeSet<(String, bool)>,
+    exemptions: Vec<Option<ExemptionState>>,
+    /// Those that have expired (true), or match no user (false).
+    exemption_warnings: BTreeSet<(Selector, bool)>,
     many_series: bool,
 }
 
@@ -32,6 +32,7 @@ struct Logged {
 /// A condition of an account that needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Warning {
+    DetailsUnknown,
     RuleNotEvaluated { rule: &'static str },
     UsersUnknown { users: u64 },
 }
@@ -85,6 +86,9 @@ impl Log {
         let logged = self.account(Some(state.account.id));
         for warning in warnings.difference(&logged.warnings) {
             match warning {
+                Warning::DetailsUnknown => {
+                    tracing::warn!(account_id, "tags or groups of users are not known, exemptions need them");
+                }
                 Warning::RuleNotEvaluated { rule } => {
                     tracing::warn!(account_id, rule, "rule not evaluated, data is missing");
                 }
@@ -94,22 +98,30 @@ impl Log {
         logged.warnings = warnings;
     }
 
-    /// The states of exemptions may have changed. Nothing is logged as long as one of them is not known.
+    /// The states of exemptions may have changed. What was logged about one whose state is not known for now stays.
     pub(super) fn exemptions_changed(&mut self, snapshot: &Snapshot, now: Timestamp) {
-        let Some(states) = snapshot.exemption_states(now).collect::<Option<Vec<_>>>() else { return };
+        let states: Vec<_> = snapshot.exemption_states(now).collect();
         if states == self.exemptions {
             return;
         }
         let exemptions = snapshot.policy().exemptions.iter().zip(&states);
-        let warnings: BTreeSet<(String, bool)> = exemptions
-            .filter(|(_, state)| **state != ExemptionState::Used)
-            .map(|(exemption, state)| (exemption.user.clone(), *state == ExemptionState::Expired))
+        let warnings: BTreeSet<_> = exemptions
+            .filter_map(|(exemption, state)| {
+                let warning = |is_expired| (exemption.selector.clone(), is_expired);
+                match state {
+                    Some(ExemptionState::Used) => None,
+                    Some(ExemptionState::Expired) => Some(warning(true)),
+                    Some(ExemptionState::Unmatched) => Some(warning(false)),
+                    None => Some(warning(false)).filter(|w| self.exemption_warnings.contains(w)),
+                }
+            })
             .collect();
-        for (user, is_expired) in warnings.difference(&self.exemption_warnings) {
+        for (selector, is_expired) in warnings.difference(&self.exemption_warnings) {
+            let (Selector { user, path, group, .. }, tag) = (selector, selector.tag_text());
             if *is_expired {
-                tracing::warn!(user, "exemption expired");
+                tracing::warn!(user, path, group, tag, "exemption expired");
             } else {
-                tracing::warn!(user, "exemption matches no user");
+                tracing::warn!(user, path, group, tag, "exemption matches no user");
             }
         }
         (self.exemptions, self.exemption_warnings) = (states, warnings);
@@ -137,6 +149,9 @@ fn warnings(state: &AccountState) -> BTreeSet<Warning> {
     let users = totals.users(Status::Unknown);
     if users > 0 {
         warnings.insert(Warning::UsersUnknown { users });
+    }
+    if state.lacks_details() {
+        warnings.insert(Warning::DetailsUnknown);
     }
     warnings
 }

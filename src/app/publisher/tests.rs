@@ -13,7 +13,8 @@ struct Setup {
 }
 
 fn setup() -> Setup {
-    let options = Options { users: Users::All, user_info: false, tags: vec![], access_key_id: false };
+    let options =
+        Options { users: Users::All, user_info: false, tags: vec![], owner_tags: vec![], access_key_id: false };
     let parts = Arc::new(Parts::new(options));
     let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
     let state = Arc::new(AppState::new(Arc::clone(&parts), metrics, None));

@@ -38,11 +38,12 @@ impl LiveCollector {
         if let Some(only) = &request.only_user {
             names.retain(|u| u.name.is_same_user(only));
         }
-        let tags = self.reader.tags().await?;
         let users = self.read_keys(account, names, request).await?;
         let listing = Listing::new(Collector::Live, at, users)
             .map_err(|e| SourceError::UnexpectedResponse { operation: "ListUsers", message: e.to_string() })?;
-        Ok([Observation::Listing(listing), Observation::Root { at, keys: root }].into_iter().chain(tags).collect())
+        // After the keys, which then have all the time that they need.
+        let details = self.reader.details(account, request).await;
+        Ok([Observation::Listing(listing), Observation::Root { at, keys: root }].into_iter().chain(details).collect())
     }
 
     async fn read_keys(

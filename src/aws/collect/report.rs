@@ -105,9 +105,9 @@ impl ReportCollector {
             return Err(SourceError::AccountMismatch { expected: account.id, found: report.account.id });
         }
         let root = report.root_active_keys.map_or(RootKeys::NotIncluded, RootKeys::Active);
-        let tags = self.reader.tags().await?;
+        let details = self.reader.details(account, request).await;
         let listing = Observation::Listing(report.listing);
-        Ok([listing, Observation::Root { at, keys: root }].into_iter().chain(tags).collect())
+        Ok([listing, Observation::Root { at, keys: root }].into_iter().chain(details).collect())
     }
 
     /// The report can be hours old: reads users live, so that fixes show at the next check. What is known of a user that

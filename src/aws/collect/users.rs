@@ -1,37 +1,39 @@
-//! The answers that collectors have in common: lists of users, keys of one user, tags, the account's summary.
+//! The answers that collectors have in common: lists of users, keys of one user, the account's summary.
 
 use crate::aws::pages::{Pages, most_keys, most_users};
 use crate::aws::{Aws, errors, timestamp};
 use crate::model::{
-    AccessKey, AccessKeyId, Account, Arn, KeyStatus, KeysResult, LastUsed, Observation, RootKeys, Tag, Timestamp,
-    UserName,
+    AccessKey, AccessKeyId, Account, Arn, DetailsScope, KeyStatus, KeysResult, LastUsed, Observation, RootKeys,
+    Timestamp, UserName,
 };
 use crate::source::{Request, SourceError};
-use aws_sdk_iam::types::{AccessKeyMetadata, EntityType, StatusType};
+use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
 use futures_util::StreamExt;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::time::{Instant, timeout_at};
 
 /// The largest page of IAM, in members (`MaxItems` in the IAM API Reference).
-const PAGE: i32 = 1000;
+pub(super) const PAGE: i32 = 1000;
 
 /// What to read beside users and keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
     /// Whether to read the last use of each key: one more request a key (GetAccessKeyLastUsed).
     pub last_used: bool,
-    /// Keys of the tags to keep; none are read if empty (GetAccountAuthorizationDetails).
-    pub tags: Vec<String>,
+    /// Tags to keep besides those that the policy needs (GetAccountAuthorizationDetails).
+    pub details: DetailsScope,
 }
 
 /// Reads users of one account.
 pub struct UserReader {
     pub(super) aws: Arc<Aws>,
-    options: Options,
+    pub(super) options: Options,
     /// The largest number of users that the account can have, by its last summary.
-    most_users: AtomicUsize,
+    pub(super) most_users: AtomicUsize,
+    /// Why tags and groups could not be read at the last check, so that a lasting failure is logged once.
+    pub(super) last_details_failure: Mutex<Option<&'static str>>,
 }
 
 /// A user as ListUsers returns it.
@@ -57,7 +59,8 @@ impl AccountSummary {
 
 impl UserReader {
     pub(super) fn new(aws: Arc<Aws>, options: Options) -> Self {
-        UserReader { aws, options, most_users: AtomicUsize::new(most_users(None)) }
+        let most_users = AtomicUsize::new(most_users(None));
+        UserReader { aws, options, most_users, last_details_failure: Mutex::new(None) }
     }
 
     /// The number of users, and the root user's keys.
@@ -151,36 +154,6 @@ impl UserReader {
         }
     }
 
-    /// The configured tags of all users; `None` if none are configured. They come with the authorization details, a
-    /// page of users at a time; ListUsers leaves them out.
-    pub(super) async fn tags(&self) -> Result<Option<Observation>, SourceError> {
-        const OPERATION: &str = "GetAccountAuthorizationDetails";
-        if self.options.tags.is_empty() {
-            return Ok(None);
-        }
-        let iam = self.aws.iam().await?;
-        let at = Timestamp::now();
-        let mut shared = SharedTags::default();
-        let mut tags = HashMap::new();
-        let mut pages = Pages::new(OPERATION, self.most_users.load(Ordering::Relaxed));
-        loop {
-            let request = iam.get_account_authorization_details().filter(EntityType::User).max_items(PAGE);
-            let answer =
-                request.set_marker(pages.marker()).send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-            for user in answer.user_detail_list() {
-                let wanted = user.tags().iter().filter(|t| self.options.tags.iter().any(|name| name == t.key()));
-                let kept: Vec<Tag> =
-                    wanted.filter_map(|t| Tag::new(t.key(), t.value())).map(|t| shared.share(t)).collect();
-                if let (Some(name), false) = (user.user_name(), kept.is_empty()) {
-                    tags.insert(UserName::new(name), Arc::new(kept));
-                }
-            }
-            if !pages.next(answer.user_detail_list().len(), answer.is_truncated(), answer.marker())? {
-                return Ok(Some(Observation::Tags { at, tags }));
-            }
-        }
-    }
-
     /// Reads the keys of many users at once, and calls `done` with each result. The result is a timeout for those that
     /// are not read by `until`.
     pub(super) async fn read_all<T>(
@@ -230,24 +203,6 @@ impl UserReader {
             )));
         }
         Ok(())
-    }
-}
-
-/// Equal keys and values of tags share their memory.
-#[derive(Default)]
-struct SharedTags(HashSet<Arc<str>>);
-
-impl SharedTags {
-    fn share(&mut self, tag: Tag) -> Tag {
-        Tag { key: self.text(tag.key), value: self.text(tag.value) }
-    }
-
-    fn text(&mut self, text: Arc<str>) -> Arc<str> {
-        if let Some(known) = self.0.get(&text) {
-            return Arc::clone(known);
-        }
-        self.0.insert(Arc::clone(&text));
-        text
     }
 }
 

@@ -34,7 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn options() -> Options {
-    Options { users: Users::All, user_info: true, tags: Vec::new(), access_key_id: false }
+    Options { users: Users::All, user_info: true, tags: Vec::new(), owner_tags: Vec::new(), access_key_id: false }
 }
 
 fn policy() -> Arc<Policy> {

@@ -1,13 +1,14 @@
 //! The scenarios of `scenarios.yaml`, and what they do not cover: root, partial and last known keys, exemptions.
 
 use super::*;
-use crate::model::{AccessKey, KeyStatus, KeysResult, LastUsed, Partition, UserName};
+use crate::model::{AccessKey, KeyStatus, KeysResult, LastUsed, Partition, Tag, UserDetails, UserName};
 use crate::policy::settings::parse_duration;
-use crate::policy::{Exemption, RuleSettings, rule};
+use crate::policy::{Exemption, RuleSettings, Selector, rule};
 use jiff::ToSpan;
 use jiff::civil::Date;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +19,11 @@ struct Scenario {
     keys: Option<Vec<(String, String, String)>>,
     #[serde(default)]
     exemptions: Vec<ExemptionData>,
+    /// Of the user, whose path is `/team/`.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default)]
+    groups: Vec<String>,
     status: String,
     findings: Option<BTreeMap<String, String>>,
     keep: Option<Vec<usize>>,
@@ -30,7 +36,11 @@ struct Scenario {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExemptionData {
-    user: String,
+    user: Option<String>,
+    path: Option<String>,
+    group: Option<String>,
+    #[serde(default)]
+    tag: BTreeMap<String, String>,
     account: Option<String>,
     rule: Option<String>,
     reason: String,
@@ -70,7 +80,7 @@ fn active(age: &str, used: &str) -> AccessKey {
 }
 
 fn evaluate_at(user: &User, policy: &Policy, now: Timestamp) -> Verdict {
-    let exemptions = policy.exemptions.matching(&account(), user.name.as_str(), &user.arn(&account()));
+    let exemptions = policy.exemptions.matching(&account(), &Subject::of(user, &user.arn(&account())));
     evaluate_user(user, policy, &exemptions, now)
 }
 
@@ -84,16 +94,22 @@ impl Scenario {
             let end = e.expires.saturating_add(1.day()).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
             let named = e.rule.as_deref().map(|name| rule(name).unwrap());
             let account = e.account.as_ref().map(|id| id.parse().unwrap());
-            Exemption::new(e.user.clone(), account, named, e.reason.clone(), end)
+            let ExemptionData { user, path, group, tag, .. } = e;
+            let selector = Selector { user: user.clone(), path: path.clone(), group: group.clone(), tag: tag.clone() };
+            Exemption::new(selector, account, named, e.reason.clone(), end)
         };
         Policy { rules: self.policy, exemptions: self.exemptions.iter().map(exemption).collect(), without_root: false }
     }
 
     fn user(&self) -> User {
-        user(match &self.keys {
+        let mut user = user(match &self.keys {
             Some(keys) => KeysResult::complete(keys.iter().map(key).collect()),
             None => KeysResult::Failed("throttled"),
-        })
+        });
+        let tags = self.tags.iter().filter_map(|(key, value)| Tag::new(key, value)).collect();
+        let groups = self.groups.iter().map(|group| Arc::from(group.as_str())).collect();
+        user.set_details(Some(Arc::new(UserDetails { tags, groups })));
+        user
     }
 
     fn check(&self) {

@@ -1,11 +1,11 @@
-//! Finds the exemptions of one user in one pass over the user's name and ARN.
+//! Finds the exemptions of one user in one pass over what the user's selectors are compared with.
 //!
-//! A wildcard pattern can only match a text that contains each of the pattern's literal parts. One part of each pattern
-//! is searched for in all patterns at once (Aho-Corasick); the few patterns whose part occurs are then matched one by
-//! one. The cost per user therefore does not grow with the number of exemptions of other users.
+//! A wildcard pattern can only match a text that contains each of the pattern's literal parts. One part of each exemption
+//! is searched for in the user's texts, for all exemptions at once (Aho-Corasick); the few exemptions whose part occurs
+//! are then matched one by one. The cost per user therefore does not grow with the number of exemptions of other users.
 
-use super::Exemption;
-use crate::model::Account;
+use super::{Exemption, Selector, Subject};
+use crate::model::{Account, DetailsScope, Timestamp};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -19,13 +19,15 @@ pub struct Exemptions(Arc<Index>);
 #[derive(Default)]
 struct Index {
     exemptions: Vec<Exemption>,
-    /// Patterns without wildcards, in lower case.
+    /// Names and ARNs without wildcards, in lower case.
     literal: HashMap<String, Vec<usize>>,
-    /// Patterns without any literal part, for example `*`.
+    /// Selectors without any literal part, for example `*`.
     unconditional: Vec<usize>,
     /// Finds literal parts; `by_part` holds the exemptions that need the part with that number.
     parts: Option<AhoCorasick>,
     by_part: Vec<Vec<usize>>,
+    /// Tags and groups that any exemption needs.
+    needs: DetailsScope,
 }
 
 impl Exemptions {
@@ -34,13 +36,12 @@ impl Exemptions {
         let mut index = Index { exemptions, ..Index::default() };
         let mut with_parts: Vec<(usize, Vec<String>)> = Vec::new();
         for (i, exemption) in index.exemptions.iter().enumerate() {
-            let folded = fold(&exemption.user);
-            if !folded.contains(WILDCARDS) {
-                index.literal.entry(folded).or_default().push(i);
+            index.needs.add(&exemption.needs());
+            if let Some(user) = exemption.selector.user.as_ref().filter(|user| !user.contains(WILDCARDS)) {
+                index.literal.entry(fold(user)).or_default().push(i);
                 continue;
             }
-            let parts: Vec<String> =
-                folded.split(WILDCARDS).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect();
+            let parts = parts(&exemption.selector);
             if parts.is_empty() {
                 index.unconditional.push(i);
             } else {
@@ -58,27 +59,61 @@ impl Exemptions {
     }
 
     /// Indices of the exemptions that match this user, expired or not and for any rule, in ascending order.
-    pub fn matching(&self, account: &Account, user_name: &str, user_arn: &str) -> Vec<usize> {
-        let mut matching = self.candidates(user_name, user_arn);
-        matching.retain(|i| self[*i].matches(account, user_name, user_arn));
+    pub fn matching(&self, account: &Account, subject: &Subject<'_>) -> Vec<usize> {
+        let mut matching = self.candidates(subject);
+        matching.retain(|i| self[*i].matches(account, subject));
         matching
     }
 
-    /// Indices of the exemptions whose pattern can match, in ascending order: a superset of those that do.
-    fn candidates(&self, user_name: &str, user_arn: &str) -> Vec<usize> {
+    /// The tags and groups that exemptions need which are in force at that time.
+    pub fn needs(&self, now: Timestamp) -> DetailsScope {
+        let mut needs = DetailsScope::default();
+        if !self.0.needs.is_empty() {
+            self.iter().filter(|exemption| !exemption.expired(now)).for_each(|e| needs.add(&e.needs()));
+        }
+        needs
+    }
+
+    /// Indices of the exemptions whose selector can match, in ascending order: a superset of those that do.
+    fn candidates(&self, subject: &Subject<'_>) -> Vec<usize> {
         let index = &self.0;
         let mut candidates = index.unconditional.clone();
-        for text in [fold(user_name), fold(user_arn)] {
+        for text in [fold(subject.name), fold(subject.arn)] {
             candidates.extend(index.literal.get(&text).into_iter().flatten());
-            if let Some(parts) = &index.parts {
-                let found = parts.find_overlapping_iter(&text).map(|m| m.pattern().as_usize());
-                candidates.extend(found.flat_map(|part| &index.by_part[part]));
-            }
+            index.add_by_part(&text, &mut candidates);
+        }
+        if !index.needs.is_empty() {
+            let tags = subject.details.tags.iter().filter(|tag| index.needs.has_tag(&tag.key));
+            tags.flat_map(|tag| [&tag.key, &tag.value])
+                .chain(subject.details.groups.iter().filter(|_| index.needs.groups))
+                .for_each(|text| index.add_by_part(&fold(text), &mut candidates));
         }
         candidates.sort_unstable();
         candidates.dedup();
         candidates
     }
+}
+
+impl Index {
+    /// Adds the exemptions that need a part of this text, which is in lower case.
+    fn add_by_part(&self, text: &str, candidates: &mut Vec<usize>) {
+        if let Some(parts) = &self.parts {
+            let found = parts.find_overlapping_iter(text).map(|m| m.pattern().as_usize());
+            candidates.extend(found.flat_map(|part| &self.by_part[part]));
+        }
+    }
+}
+
+/// The literal parts of a selector, in lower case. Each of them is in one of the texts of a user that it matches: the
+/// path is in the ARN.
+fn parts(selector: &Selector) -> Vec<String> {
+    let patterns = [&selector.user, &selector.path, &selector.group].into_iter().flatten();
+    let patterns = patterns.chain(selector.tag.iter().flat_map(|(key, value)| [key, value]));
+    let mut parts = Vec::new();
+    for pattern in patterns {
+        parts.extend(fold(pattern).split(WILDCARDS).filter(|part| !part.is_empty()).map(ToOwned::to_owned));
+    }
+    parts
 }
 
 const WILDCARDS: [char; 2] = ['*', '?'];

@@ -1,6 +1,8 @@
 use super::*;
-use crate::model::{AccessKey, KeyStatus, KeysResult, LastUsed, ListedUser, Partition};
-use crate::policy::{Exemption, FindingState};
+use crate::model::{
+    AccessKey, DetailsResult, DetailsScope, KeyStatus, KeysResult, LastUsed, ListedUser, Partition, Tag, UserDetails,
+};
+use crate::policy::{Exemption, FindingState, Selector};
 use proptest::prelude::*;
 
 fn at(second: i64) -> Timestamp {
@@ -202,9 +204,107 @@ fn exemptions_are_matched_to_users_whether_they_violate_a_rule_or_not() {
         let mut state = state();
         state.apply(listing(10, vec![listed("bob", 10, keys(count))]));
         state.evaluate(&policy, at(1000));
-        assert_eq!(state.matched_exemptions(), [true, false, true]);
+        assert_eq!(state.matched_exemptions(), [true, false, true].map(Some));
         let findings = &state.users().iter().next().unwrap().verdict().unwrap().findings;
         assert!(findings.iter().all(|f| f.state == FindingState::Exempt { exemption: 0 }));
+    }
+}
+
+fn teams(scope: &[&str], teams: &[(&str, &str)]) -> DetailsResult {
+    let scope = DetailsScope::new(&scope.iter().map(ToString::to_string).collect::<Vec<_>>(), false);
+    let details = |team| UserDetails { tags: Tag::new("team", team).into_iter().collect(), groups: Box::default() };
+    let users = teams.iter().map(|(name, team)| (UserName::new(name), Arc::new(details(team)))).collect();
+    DetailsResult::Complete { scope, users }
+}
+
+fn details(second: i64, details: DetailsResult) -> Observation {
+    Observation::Details { at: at(second), details }
+}
+
+fn exempting(tag: &[(&str, &str)], user: Option<&str>) -> Arc<Policy> {
+    let tag = tag.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let selector = Selector { user: user.map(String::from), tag, ..Selector::default() };
+    let exemption = Exemption::new(selector, None, None, "r".into(), Timestamp::MAX);
+    Arc::new(Policy { exemptions: vec![exemption].into(), ..Policy::default() })
+}
+
+fn statuses(state: &AccountState) -> Vec<&'static str> {
+    state.users().iter().map(|e| e.status().as_str()).collect()
+}
+
+/// Reads of tags: changed, failed, and after a success.
+#[test]
+fn exemptions_follow_the_newest_tags_that_are_known() {
+    let policy = exempting(&[("team", "web")], None);
+    let needed = policy.exemptions.needs(at(1000));
+    let mut state = state();
+    state.apply(listing(10, vec![listed("ann", 10, keys(2)), listed("bob", 10, keys(2))]));
+    let mut step = |observation: Observation| {
+        state.apply(observation);
+        state.evaluate(&policy, at(1000));
+        (statuses(&state), state.matched_exemptions()[0], state.details_failure(&needed))
+    };
+    let (exempt, violation) = ("exempt", "violation");
+    let failed = |second| details(second, DetailsResult::Failed("access_denied"));
+    assert_eq!(step(failed(11)), (vec![violation, violation], None, Some("access_denied")), "never known");
+    assert_eq!(step(details(12, teams(&["team"], &[("bob", "web")]))), (vec![violation, exempt], Some(true), None));
+    assert_eq!(step(failed(13)), (vec![violation, exempt], Some(true), Some("access_denied")), "the last known stay");
+    let renewed = listing(14, vec![listed("ann", 14, keys(2)), listed("bob", 14, keys(2)), listed("cid", 14, keys(2))]);
+    assert_eq!(step(renewed), (vec![violation, exempt, violation], Some(true), Some("access_denied")));
+    assert_eq!(step(details(12, teams(&["team"], &[]))).0, [violation, violation, violation], "the same time, later");
+    assert_eq!(step(details(11, teams(&["team"], &[("bob", "web")]))).1, Some(false), "older");
+    let all = details(15, teams(&["team"], &[("ann", "web"), ("bob", "db"), ("cid", "web")]));
+    assert_eq!(step(all), (vec![exempt, violation, exempt], Some(true), None));
+    assert_eq!(step(failed(14)).2, None, "older than what is known");
+    assert_eq!(step(details(16, teams(&["stage"], &[]))).1, None, "other tags were read");
+}
+
+/// As after a reload that adds an exemption: its tags are read with the next check.
+#[test]
+fn tags_that_were_not_requested_are_not_known() {
+    let mut state = state();
+    state.apply(listing(10, vec![listed("ann", 10, keys(2))]));
+    state.apply(details(11, teams(&["owner"], &[])));
+    for (policy, failure, matched) in [
+        (exempting(&[], Some("ann")), None, Some(true)),
+        (exempting(&[], Some("bob")), None, Some(false)),
+        (exempting(&[("Owner", "*")], None), None, Some(false)),
+        (exempting(&[("team", "*")], None), Some("not_observed"), None),
+        (exempting(&[("team", "*"), ("owner", "*")], None), Some("not_observed"), None),
+    ] {
+        state.evaluate(&policy, at(1000));
+        assert_eq!(state.details_failure(&policy.exemptions.needs(at(1000))), failure);
+        assert_eq!(state.matched_exemptions(), [matched]);
+    }
+}
+
+/// The tags of a user that was deleted are not those of a later one with the same name.
+#[test]
+fn a_user_that_is_created_again_has_no_tags_of_the_earlier_one() {
+    let policy = exempting(&[("team", "web")], None);
+    let created = |second, path: &str| ListedUser {
+        created: Some(at(second)),
+        path: path.into(),
+        ..listed("bob", 10 + second, keys(2))
+    };
+    for path in ["/", "/other/"] {
+        for tags_first in [true, false] {
+            let mut state = state();
+            state.apply(listing(10, vec![created(0, "/")]));
+            state.apply(details(12, teams(&["team"], &[("bob", "web")])));
+            state.evaluate(&policy, at(1000));
+            assert_eq!(statuses(&state), ["exempt"]);
+            let events = [listing(30, vec![created(20, path)]), details(31, DetailsResult::Failed("throttled"))];
+            let order = if tags_first { [1, 0] } else { [0, 1] };
+            for index in order {
+                state.apply(events[index].clone());
+            }
+            state.evaluate(&policy, at(1000));
+            assert_eq!(statuses(&state), ["violation"], "{path}");
+            state.apply(details(32, teams(&["team"], &[("bob", "web")])));
+            state.evaluate(&policy, at(1000));
+            assert_eq!(statuses(&state), ["exempt"], "{path}");
+        }
     }
 }
 
@@ -242,6 +342,8 @@ enum Event {
     Keys(usize, Option<usize>),
     Gone(usize),
     Listing(Vec<(usize, Option<usize>)>),
+    /// Users with a tag each; `None` for a failure.
+    Details(Option<Vec<(usize, bool)>>),
 }
 
 const NAMES: [&str; 4] = ["ann", "bob", "cid", "dan"];
@@ -257,7 +359,33 @@ fn observation(second: i64, event: &Event) -> Observation {
         Event::Listing(users) => {
             listing(second, users.iter().map(|(user, count)| listed(NAMES[*user], second, result(*count))).collect())
         }
+        Event::Details(users) => {
+            let read = users.as_ref().map(|users| {
+                let tags: Vec<_> =
+                    users.iter().map(|(user, web)| (NAMES[*user], if *web { "web" } else { "db" })).collect();
+                teams(&["team"], &tags)
+            });
+            details(second, read.unwrap_or(DetailsResult::Failed("throttled")))
+        }
     }
+}
+
+/// The tag of each visible user.
+fn tags(state: &AccountState) -> Vec<(String, Option<String>)> {
+    state.users().iter().map(|e| (e.user.name.to_string(), e.user.tag("team").map(String::from))).collect()
+}
+
+/// By the newest answer about tags that did not fail.
+fn expected_tags(
+    events: &[Event],
+    visible: &[(String, Option<usize>, Option<usize>)],
+) -> Vec<(String, Option<String>)> {
+    let newest = events.iter().rev().find_map(|e| if let Event::Details(Some(users)) = e { Some(users) } else { None });
+    let tag = |name: &String| {
+        let (_, web) = newest?.iter().find(|(user, _)| NAMES[*user] == name)?;
+        Some(if *web { "web" } else { "db" }.to_owned())
+    };
+    visible.iter().map(|(name, ..)| (name.clone(), tag(name))).collect()
 }
 
 /// What the newest observations say, computed from all of them at once.
@@ -301,6 +429,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..NAMES.len()).prop_map(Event::Gone),
         2 => proptest::collection::btree_map(0..NAMES.len(), count, 0..4)
             .prop_map(|users| Event::Listing(users.into_iter().collect())),
+        2 => proptest::option::weighted(0.7, proptest::collection::btree_map(0..NAMES.len(), any::<bool>(), 0..4))
+            .prop_map(|users| Event::Details(users.map(|users| users.into_iter().collect()))),
     ]
 }
 
@@ -315,6 +445,7 @@ proptest! {
             state.apply(observation.clone());
         }
         prop_assert_eq!(visible(&state), expected(&events));
+        prop_assert_eq!(tags(&state), expected_tags(&events, &visible(&state)));
     }
 
     /// Any order and repetition since a listing gives the same state.
@@ -337,6 +468,7 @@ proptest! {
             state.apply(observation.clone());
         }
         prop_assert_eq!(visible(&state), expected(&all));
+        prop_assert_eq!(tags(&state), expected_tags(&all, &visible(&state)));
     }
 
     /// A failed observation, however late, neither removes a user nor a key.
