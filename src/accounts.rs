@@ -8,4 +8,4 @@ mod filter;
 pub mod shard;
 
 pub use directory::{Departure, Directory, Key, Notice, STATES, Shrunken, Target, Targets};
-pub use discovery::{DiscoveryError, SHRUNKEN};
+pub use discovery::DiscoveryError;

@@ -11,6 +11,7 @@ pub mod values;
 
 use crate::policy::Policy;
 use crate::text::label_name;
+use accounts::OrganizationSection;
 use file::FileError;
 use settings::{InputSection, Setting, Settings};
 use shard::Shard;
@@ -19,14 +20,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use values::{CollectorChoice, InvalidValue, Period};
+use values::{CollectorChoice, DemoScenario, InvalidValue, Period};
 
 /// Ten times what 20,000 exemptions take.
 const MAX_FILE_BYTES: u64 = 32 << 20;
 
 /// The configuration of `--demo`, where no file is given.
 const DEMO: &str = include_str!("config/demo.yaml");
+/// The organisation of the demo.
+const DEMO_ORGANIZATION: &str = include_str!("config/demo-organization.yaml");
 /// Often enough to watch the changes of the demo.
 const DEMO_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -38,7 +42,7 @@ pub struct Config {
     /// Every setting with the value in effect.
     pub settings: Settings,
     /// Rules and exemptions of the file.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// The part of the accounts that this process checks.
     pub shard: Shard,
 }
@@ -92,6 +96,9 @@ pub enum ConfigError {
     /// Two settings name different sources of the inventory.
     #[error("{0} and {1} contradict each other: the inventory comes from one place; leave one out")]
     TwoInputs(&'static str, &'static str),
+    /// A scenario of the demo is chosen without the demo.
+    #[error("--demo.scenario needs --demo")]
+    NoDemo,
     /// A part of the accounts is to be checked without naming it.
     #[error("--total-shards={total} needs --shard: a number below {total}, or auto")]
     NoShard {
@@ -181,7 +188,21 @@ impl Config {
         if shard != Shard::ALL && matches!(input, Input::CredentialReport(_) | Input::Inventory(_)) {
             return Err(ConfigError::ShardOfFile { total: shard.total.into() });
         }
-        Ok(Config { input, policy: settings.policy(), shard, settings })
+        Ok(Config { input, policy: Arc::new(settings.policy()), shard, settings })
+    }
+
+    /// This configuration with what a reload replaces of the other one: policy, exemptions and accounts.
+    #[must_use]
+    pub fn reloaded(&self, new: Config) -> Config {
+        let settings = Settings {
+            policy: new.settings.policy,
+            exemptions: new.settings.exemptions,
+            accounts: new.settings.accounts,
+            organization: new.settings.organization,
+            account_overrides: new.settings.account_overrides,
+            ..self.settings.clone()
+        };
+        Config { settings, policy: new.policy, ..self.clone() }
     }
 
     /// Names of the settings, as `section.key`, whose values differ from those of `running` and take effect at the
@@ -199,6 +220,9 @@ impl Config {
     }
 }
 
+/// The keys of the file that a reload replaces.
+const RELOADED: &[&str] = &["policy", "exemptions", "accounts", "organization", "account_overrides"];
+
 /// Adds the paths of the values that differ, `section.key`, apart from what a reload replaces.
 fn add_differences(path: &str, a: &serde_json::Value, b: &serde_json::Value, names: &mut Vec<String>) {
     let (Some(left), Some(right)) = (a.as_object(), b.as_object()) else {
@@ -210,7 +234,7 @@ fn add_differences(path: &str, a: &serde_json::Value, b: &serde_json::Value, nam
     let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
     for key in keys {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        if path == "policy" || path == "exemptions" {
+        if RELOADED.contains(&&*path) {
             continue;
         }
         // Absent means not set.
@@ -226,6 +250,9 @@ fn merge(given: &Given) -> Result<Settings, ConfigError> {
         None => Settings::default(),
     };
     check_inputs(given, &settings)?;
+    if given.has(DEMO_SCENARIO) && !given.demo {
+        return Err(ConfigError::NoDemo);
+    }
     // An input that is given replaces the other kind of input in the file.
     let input = given.has(CREDENTIAL_REPORT) || given.has(INVENTORY);
     if input {
@@ -236,7 +263,14 @@ fn merge(given: &Given) -> Result<Settings, ConfigError> {
         return Err(ConfigError::TwoInputs("--collector", "--input.*"));
     }
     settings.check.interval.get_or_insert(default_interval(given.demo));
+    if given.demo && settings.demo.scenario == DemoScenario::Organization {
+        settings.organization = Some(demo_organization());
+    }
     Ok(settings)
+}
+
+fn demo_organization() -> OrganizationSection {
+    serde_saphyr::from_str(DEMO_ORGANIZATION).expect("the embedded configuration is tested")
 }
 
 fn default_interval(demo: bool) -> Period {
@@ -244,6 +278,7 @@ fn default_interval(demo: bool) -> Period {
 }
 
 const COLLECTOR: &str = "collector";
+const DEMO_SCENARIO: &str = "demo.scenario";
 const CREDENTIAL_REPORT: &str = "input.credential-report";
 const INVENTORY: &str = "input.inventory";
 

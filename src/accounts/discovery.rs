@@ -2,6 +2,7 @@
 
 use super::Shrunken;
 use crate::source::SourceError;
+use crate::source::organization::SHRUNKEN;
 use std::time::Duration;
 
 /// The first pause after a failure; it doubles up to the refresh interval.
@@ -21,9 +22,6 @@ pub enum DiscoveryError {
     )]
     Shrunken(Shrunken),
 }
-
-/// The reason of [`DiscoveryError::Shrunken`].
-pub const SHRUNKEN: &str = "shrunken";
 
 impl DiscoveryError {
     /// One of [`REASONS`](crate::source::REASONS), or [`SHRUNKEN`]: the only error text that may become a label.

@@ -3,11 +3,13 @@
 use super::options;
 use super::output::{write_file, write_stdout};
 use super::progress::Bar;
-use super::source;
+use super::provider::provider;
+use crate::accounts::Directory;
 use crate::cli::{ColorChoice, OutputArgs, OutputForm};
 use crate::config::Config;
+use crate::config::shard::Shard;
 use crate::model::Timestamp;
-use crate::policy::{Rule, Status};
+use crate::policy::{Policy, Rule, Status};
 use crate::report::{Report, csv, json, prometheus, table};
 use crate::schedule::{Check, check_account};
 use crate::source::{Request, SourceError};
@@ -55,7 +57,9 @@ pub enum CheckError {
 /// # Errors
 /// [`CheckError`] when the check failed, or the result could not be written. A regular file is then unchanged.
 pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, CheckError> {
-    let source = source(config, Arc::new(()));
+    let targets = Directory::default().targets(&config.settings, None, Shard::ALL);
+    let target = targets.accounts.values().next().expect("without an organisation there is an account");
+    let source = provider(config, Arc::new(())).source(target);
     let bar = Arc::new(Bar::new());
     let timeout = config.settings.check.timeout.0;
     // A timeout is at most a year: the deadline exists.
@@ -66,7 +70,7 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
         deadline: started.checked_add(timeout).unwrap_or(started),
         progress: Arc::clone(&bar) as Arc<_>,
     };
-    let mut policy = config.policy.clone();
+    let mut policy = Policy::clone(&config.policy);
     // A check of one user does not cover root.
     policy.without_root = output.user.is_some();
     let policy = Arc::new(policy);

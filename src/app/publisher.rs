@@ -2,12 +2,15 @@
 
 mod log;
 
+use crate::accounts::{Departure, DiscoveryError, Notice, Targets};
+use crate::config::Config;
 use crate::exposition::Parts;
-use crate::exposition::exporter::UNKNOWN_ACCOUNT;
-use crate::http::{AppState, Failure};
+use crate::exposition::exporter::{ExporterMetrics, UNKNOWN_ACCOUNT};
+use crate::http::{AppState, Failure, Status};
 use crate::model::{Account, AccountId, Timestamp};
-use crate::policy::{Policy, Status};
+use crate::policy;
 use crate::schedule::Events;
+use crate::schedule::fleet::FleetEvents;
 use crate::source::SourceError;
 use crate::state::{AccountState, Snapshot};
 use log::Log;
@@ -17,7 +20,8 @@ use tokio::sync::watch;
 
 /// Every method costs what its account costs, however many others there are.
 pub(super) struct Publisher {
-    policy: watch::Receiver<Arc<Policy>>,
+    config: watch::Receiver<Arc<Config>>,
+    metrics: Arc<ExporterMetrics>,
     parts: Arc<Parts>,
     state: Arc<AppState>,
     /// Locked after `snapshot`, if both are.
@@ -27,11 +31,16 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// `policy` is the one in force, of which accounts may override settings of rules, but not exemptions.
-    pub(super) fn new(policy: watch::Receiver<Arc<Policy>>, parts: Arc<Parts>, state: Arc<AppState>) -> Self {
-        let mut snapshot = Snapshot::new(Arc::clone(&policy.borrow()));
+    /// `config` has the policy in force, of which accounts may override settings of rules, but not exemptions.
+    pub(super) fn new(
+        config: watch::Receiver<Arc<Config>>,
+        metrics: Arc<ExporterMetrics>,
+        parts: Arc<Parts>,
+        state: Arc<AppState>,
+    ) -> Self {
+        let mut snapshot = Snapshot::new(Arc::clone(&config.borrow().policy));
         snapshot.set_incomplete(true);
-        Publisher { policy, parts, state, log: Mutex::default(), snapshot: Mutex::new(snapshot) }
+        Publisher { config, metrics, parts, state, log: Mutex::default(), snapshot: Mutex::new(snapshot) }
     }
 
     /// Removes an account with all its series.
@@ -50,7 +59,7 @@ impl Publisher {
             status.account(state.account.id.as_str(), |account| {
                 account.name.clone_from(&state.account.name);
                 account.users = state.users().len() as u64;
-                account.unknown_users = totals.users(Status::Unknown);
+                account.unknown_users = totals.users(policy::Status::Unknown);
                 account.violations = state.rule_totals(&totals).iter().map(|t| (t.rule.name(), t.violations)).collect();
             });
         });
@@ -68,7 +77,7 @@ impl Publisher {
 
     /// Changes the snapshot and publishes it in one step.
     fn update(&self, update: impl FnOnce(&mut Snapshot, Timestamp)) {
-        let policy = Arc::clone(&self.policy.borrow());
+        let policy = Arc::clone(&self.config.borrow().policy);
         let mut snapshot = lock(&self.snapshot);
         let now = Timestamp::now();
         snapshot.set_policy(&policy);
@@ -135,6 +144,59 @@ impl Events for Publisher {
         let mut log = lock(&self.log);
         log.account_changed(state);
         log.user_series_changed(self.parts.user_series());
+    }
+}
+
+impl FleetEvents for Publisher {
+    fn account_added(&self, account: Option<AccountId>) {
+        let account_id = account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str);
+        self.parts.account_known(account_id);
+        self.state.update(|s| s.account(account_id, |_| ()));
+    }
+
+    fn account_left(&self, account: AccountId, departure: Departure) {
+        let error = match departure {
+            Departure::Suspended => SourceError::AccountSuspended,
+            Departure::Left | Departure::Deselected => SourceError::LeftOrganization,
+        };
+        self.check_failed(Some(account), Duration::ZERO, &error);
+    }
+
+    fn account_removed(&self, account: AccountId) {
+        self.remove(account);
+        tracing::info!(account_id = account.as_str(), "account is not checked any more, its series end");
+    }
+
+    fn last_state(&self, account: AccountId) -> Option<Arc<AccountState>> {
+        lock(&self.snapshot).account(account).cloned()
+    }
+
+    fn targets_changed(&self, targets: &Targets, has_organization: bool) {
+        self.metrics.organization_configured(has_organization);
+        let is_complete = !has_organization || targets.states.is_some();
+        if is_complete {
+            self.state.update(Status::set_complete);
+        }
+        if let Some(states) = &targets.states {
+            let unmatched = targets.notices.iter().filter(|n| matches!(n, Notice::UnmatchedFilter(_))).count();
+            self.metrics.organization_accounts(states, unmatched);
+        }
+        lock(&self.log).targets_changed(targets);
+        self.check_ended();
+    }
+
+    fn discovered(&self) {
+        if self.config.borrow().settings.organization.is_some() {
+            self.metrics.organization_listed(Timestamp::now());
+        }
+        lock(&self.log).discovered();
+    }
+
+    fn discovery_failed(&self, error: &DiscoveryError) {
+        if self.config.borrow().settings.organization.is_some() {
+            self.metrics.organization_failed(error.reason());
+        }
+        lock(&self.log).discovery_failed(error);
     }
 }
 

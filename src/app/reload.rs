@@ -1,14 +1,13 @@
 //! Reloading the configuration on SIGHUP and on request.
 //!
-//! A reload loads the configuration as the start did, so an invalid one is refused as a whole, and takes over policy and
-//! exemptions. Reading happens on a thread for blocking calls and for a limited time: a file may be on a network file
+//! A reload loads the configuration as the start did, so an invalid one is refused as a whole, and takes over policy,
+//! exemptions and accounts. Reading happens on a thread for blocking calls and for a limited time: a file may be on a network file
 //! system that hangs, which must neither stop scrapes nor the end of the process.
 
 use crate::config::{Config, ConfigError};
 use crate::exposition::exporter::ExporterMetrics;
 use crate::http::{ReloadOutcome, Reloads};
 use crate::model::Timestamp;
-use crate::policy::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,13 +24,13 @@ const MAX_BLOCKED_READS: usize = 4;
 /// Loads the configuration with the arguments and the environment of the start.
 pub(super) type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
 
-/// Replaces the policy when asked to. An invalid configuration keeps the previous policy and sets the metric to 0.
+/// Replaces policy and accounts when asked to. An invalid configuration keeps the previous policy and sets the metric to 0.
 pub(super) struct Reloader {
     running: Config,
     load: Arc<Load>,
     reads: Arc<Semaphore>,
     hangup: Signal,
-    policy: watch::Sender<Arc<Policy>>,
+    config: watch::Sender<Arc<Config>>,
     metrics: Arc<ExporterMetrics>,
 }
 
@@ -66,11 +65,11 @@ impl Reloader {
     pub(super) fn install(
         running: Config,
         load: Arc<Load>,
-        policy: watch::Sender<Arc<Policy>>,
+        config: watch::Sender<Arc<Config>>,
         metrics: Arc<ExporterMetrics>,
     ) -> std::io::Result<Self> {
         let reads = Arc::new(Semaphore::new(MAX_BLOCKED_READS));
-        Ok(Reloader { running, load, reads, hangup: signal(SignalKind::hangup())?, policy, metrics })
+        Ok(Reloader { running, load, reads, hangup: signal(SignalKind::hangup())?, config, metrics })
     }
 
     /// Runs until dropped: one reload at a time, with a pause between two.
@@ -95,7 +94,7 @@ impl Reloader {
             Ok(new) => {
                 let restart_needed = new.restart_needed(&self.running);
                 self.metrics.config_loaded(Some(Timestamp::now()));
-                self.policy.send_replace(Arc::new(new.policy));
+                self.config.send_replace(Arc::new(self.running.reloaded(new)));
                 if restart_needed.is_empty() {
                     tracing::info!("configuration reloaded");
                 } else {

@@ -5,7 +5,9 @@
 use super::accounts::{AccountEntry, AccountOverride, OrganizationSection, by_account};
 use super::exemptions::ExemptionEntry;
 use super::shard::ShardChoice;
-use super::values::{CollectorChoice, Count, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate};
+use super::values::{
+    CollectorChoice, Count, DemoScenario, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate,
+};
 use super::values::{Shape, UserSelection, Value};
 use crate::model::AccountId;
 use crate::policy::RuleSettings;
@@ -191,6 +193,10 @@ settings! {
         all "input.credential-report" "FILE" credential_report: Option<PathBuf> = None;
         /// Read a JSON inventory (see `inventory-schema`) instead of AWS
         all "input.inventory" "FILE" inventory: Option<PathBuf> = None;
+    }
+    demo DemoSection "What to check" {
+        /// What the demo shows [default: account]
+        all "demo.scenario" "WHICH" scenario: DemoScenario = DemoScenario::Account;
     }
     account AccountSection "What to check" {
         /// Display name of the account

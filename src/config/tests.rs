@@ -71,6 +71,7 @@ fn contradictions_name_what_contradicts() {
         (&["--input.inventory=a", "--shard=0", "--total-shards=2"], None, ["--total-shards=2", "file"]),
         (&["--shard=2", "--total-shards=2"], None, ["--shard: 2", "--total-shards=2"]),
         (&["--total-shards=2"], None, ["--total-shards=2", "--shard"]),
+        (&["--demo.scenario=organization"], None, ["--demo.scenario", "--demo"]),
         (&["--collect.tags=Owner,owner"], None, ["--collect.tags", "tag_owner"]),
         (&["--collect.tags=a,,b"], None, ["--collect.tags", "empty"]),
         (&["--collect.owner-tag=owner, "], None, ["--collect.owner-tag", "empty"]),

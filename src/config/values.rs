@@ -352,6 +352,11 @@ choices! {
         Live "live" "List users, then each user's keys"
         Report "report" "Read the credential report, and users in violation live"
     }
+    /// What the demo shows.
+    DemoScenario {
+        Account "account" "One account"
+        Organization "organization" "An organization of twelve accounts"
+    }
     /// Which users have series of their own.
     UserSelection {
         All "all" "All users"

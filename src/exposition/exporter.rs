@@ -4,6 +4,7 @@
 //! account are parts of the page, see [`AccountMetrics`].
 
 mod accounts;
+mod organization;
 mod program;
 mod register;
 mod requests;
@@ -12,6 +13,7 @@ pub use accounts::{ACCOUNT_FAMILIES, AccountFamily, AccountMetrics, UNKNOWN_ACCO
 
 use super::process::Process;
 use super::segment::{Compressor, Segment};
+use organization::Organization;
 use program::Program;
 use prometheus::{Encoder, Registry, TextEncoder};
 use requests::Requests;
@@ -38,6 +40,7 @@ struct Encoded {
 
 /// One field for each group.
 struct Groups {
+    organization: Organization,
     program: Program,
     requests: Requests,
 }
@@ -46,8 +49,11 @@ impl ExporterMetrics {
     /// Registers all metrics; `interval` is the configured time between two checks.
     pub fn new(interval: Duration) -> Self {
         let registry = Registry::new();
-        let groups =
-            Groups { program: Program::register(&registry, interval), requests: Requests::register(&registry) };
+        let groups = Groups {
+            organization: Organization::register(&registry),
+            program: Program::register(&registry, interval),
+            requests: Requests::register(&registry),
+        };
         let encoded = Mutex::new(Encoded { compressor: Compressor::new(), last: None });
         ExporterMetrics { registry, process: Process::current(), groups, changes: AtomicU64::new(0), encoded }
     }
@@ -66,6 +72,9 @@ impl ExporterMetrics {
         self.request("iam", "ListUsers", Some("Throttling"));
         self.clock_skew(0);
         self.assembled((1, 1));
+        self.organization_configured(true);
+        self.organization_listed(jiff::Timestamp::UNIX_EPOCH);
+        self.organization_accounts(&std::collections::BTreeMap::from([("active", 1)]), 0);
         let families = self.registry.gather();
         families.iter().map(|f| f.name().to_owned()).collect()
     }
@@ -97,16 +106,43 @@ impl ExporterMetrics {
 mod tests {
     use super::*;
     use crate::aws::counting::RequestObserver;
+    use crate::source::REASONS;
 
     fn own(metrics: &ExporterMetrics) -> String {
         String::from_utf8(metrics.own().text()).unwrap()
     }
 
     #[test]
+    fn without_an_organisation_its_metrics_are_absent() {
+        let metrics = ExporterMetrics::new(Duration::from_secs(300));
+        metrics.organization_configured(false);
+        assert!(!own(&metrics).contains("_organization_"), "{}", own(&metrics));
+        metrics.organization_configured(true);
+        metrics.organization_failed("shrunken");
+        metrics.organization_configured(true);
+        let text = own(&metrics);
+        for line in [
+            "iam_key_exporter_organization_up 0",
+            "iam_key_exporter_organization_failures_total{reason=\"shrunken\"} 1",
+            "iam_key_exporter_organization_failures_total{reason=\"throttled\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+        }
+        assert!(!text.contains("organization_last_success"), "there was none");
+        metrics.organization_configured(false);
+        assert!(!own(&metrics).contains("_organization_"), "{}", own(&metrics));
+    }
+
+    #[test]
     fn every_change_shows_at_once_and_nothing_is_encoded_twice() {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let changes: [&dyn Fn(); 4] = [
+        let changes: [&dyn Fn(); 9] = [
+            &|| metrics.shard(1, 3),
+            &|| metrics.organization_configured(true),
+            &|| metrics.organization_listed(at),
+            &|| metrics.organization_failed(REASONS[0]),
+            &|| metrics.organization_accounts(&std::collections::BTreeMap::from([("active", 2)]), 1),
             &|| metrics.assembled((1, 2)),
             &|| metrics.config_loaded(Some(at)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),

@@ -111,6 +111,7 @@ mod tests {
     use super::*;
     use crate::exposition::exporter::ExporterMetrics;
     use crate::exposition::{Options, Parts, Users};
+    use crate::http::Status;
     use http_body_util::BodyExt;
     use std::sync::Arc;
     use std::time::Duration;
@@ -160,6 +161,7 @@ mod tests {
     async fn ready_comes_with_the_first_success_and_stays() {
         let state = state();
         state.update(|s| s.account("1", |a| a.last_success = Some(jiff::Timestamp::UNIX_EPOCH)));
+        state.update(Status::set_complete);
         assert_eq!(ask(&state, "GET", "/readyz").await.status(), 200);
     }
 

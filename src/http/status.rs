@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Status {
     accounts: BTreeMap<String, AccountStatus>,
+    /// Whether all accounts are there.
+    complete: bool,
     ready: bool,
 }
 
@@ -50,12 +52,18 @@ impl Status {
         result
     }
 
+    /// Every account that is to be checked has been added: the organisation, if there is one, has been listed.
+    pub fn set_complete(&mut self) {
+        self.complete = true;
+        self.ready = self.ready || self.all_attempted();
+    }
+
     /// Removes an account, for example the placeholder of one whose ID has become known.
     pub fn remove(&mut self, account_id: &str) {
         self.accounts.remove(account_id);
     }
 
-    /// True once every account has had its first check and at least one check has succeeded, and true from then on:
+    /// True once all accounts are known ([`set_complete`](Self::set_complete)), every account has had its first check and at least one check has succeeded, and true from then on:
     /// the last good data stay available whatever fails later, and one denied account must not keep the others'
     /// data from being scraped. With one account that is its first successful check.
     pub fn is_ready(&self) -> bool {
@@ -68,8 +76,10 @@ impl Status {
     }
 
     fn all_attempted(&self) -> bool {
-        self.accounts.values().all(|a| a.last_success.is_some() || a.failure.is_some())
-            && self.accounts.values().any(|a| a.last_success.is_some())
+        // A shard can have no account.
+        self.complete
+            && self.accounts.values().all(|a| a.last_success.is_some() || a.failure.is_some())
+            && (self.accounts.is_empty() || self.accounts.values().any(|a| a.last_success.is_some()))
     }
 }
 
@@ -78,6 +88,10 @@ mod tests {
     use super::*;
 
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn complete() -> Status {
+        Status { complete: true, ..Status::default() }
+    }
 
     fn succeed(status: &mut Status, id: &str) {
         status.account(id, |a| (a.last_success, a.failure) = (Some(AT), None));
@@ -89,8 +103,7 @@ mod tests {
 
     #[test]
     fn one_account_is_ready_from_its_first_success_on() {
-        let mut status = Status::default();
-        assert!(!status.is_ready(), "no account at all");
+        let mut status = complete();
         status.account("unknown", |_| ());
         fail(&mut status, "unknown");
         assert!(!status.is_ready());
@@ -103,7 +116,7 @@ mod tests {
 
     #[test]
     fn several_accounts_are_ready_after_a_check_each_and_a_success_at_all() {
-        let mut status = Status::default();
+        let mut status = complete();
         for id in ["1", "2", "3"] {
             status.account(id, |_| ());
         }
@@ -117,8 +130,20 @@ mod tests {
     }
 
     #[test]
-    fn failures_alone_are_not_ready() {
+    fn accounts_that_are_not_discovered_yet_are_waited_for() {
         let mut status = Status::default();
+        succeed(&mut status, "1");
+        assert!(!status.is_ready());
+        status.set_complete();
+        assert!(status.is_ready());
+        let mut empty = Status::default();
+        empty.set_complete();
+        assert!(empty.is_ready(), "a shard without accounts");
+    }
+
+    #[test]
+    fn failures_alone_are_not_ready() {
+        let mut status = complete();
         fail(&mut status, "1");
         fail(&mut status, "2");
         assert!(!status.is_ready());

@@ -191,12 +191,18 @@ impl Running {
         for key in gone {
             self.stop(key, &kept).await;
         }
-        let base = Arc::new(self.config.policy.clone());
+        for (key, target) in &targets.accounts {
+            if !self.workers.contains_key(key) {
+                self.fleet.events.account_added(target.account);
+            }
+        }
+        // Before the first check of an account can end.
+        self.fleet.events.targets_changed(&targets, self.organization.is_some());
+        let base = Arc::clone(&self.config.policy);
         for (key, target) in &targets.accounts {
             self.start_or_update(*key, target, &base).await;
         }
         self.reconciled.clone_from(&self.directory);
-        self.fleet.events.targets_changed(&targets, self.organization.is_some());
     }
 }
 
@@ -218,7 +224,6 @@ impl Running {
         if let Some(account) = target.account {
             self.leaving.remove(&account);
         }
-        self.fleet.events.account_added(target.account);
         let (policy, receiver) = watch::channel(policy);
         let (identified, account) = watch::channel(target.account);
         let worker = Worker {

@@ -4,6 +4,10 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod organization;
+
+pub use organization::DemoOrganization;
+
 use super::{Request, Source, SourceError};
 use crate::model::{
     AccessKey, AccessKeyId, Account, AccountId, Collector, DetailsResult, DetailsScope, KeyStatus, KeysResult,

@@ -103,6 +103,12 @@ pub enum SourceError {
     /// Two answers about the account contradict each other: one lacks users.
     #[error("the answers about the account are incomplete: {0}")]
     Incomplete(String),
+    /// The account is not in the organisation any more.
+    #[error("the account has left the organisation")]
+    LeftOrganization,
+    /// The account is suspended, closed or not yet active.
+    #[error("the account is suspended or closed")]
+    AccountSuspended,
     /// The account has no user of the requested name.
     #[error("there is no IAM user named {0:?} in the account")]
     NoSuchUser(String),
@@ -124,6 +130,8 @@ pub const REASONS: &[&str] = &[
     "account_mismatch",
     "pagination",
     "unexpected_response",
+    "left_organization",
+    "account_suspended",
 ];
 
 impl SourceError {
@@ -149,6 +157,8 @@ impl SourceError {
             SourceError::FileMalformed { .. } => "file_malformed",
             SourceError::AccountMismatch { .. } => "account_mismatch",
             SourceError::Pagination { .. } => "pagination",
+            SourceError::LeftOrganization => "left_organization",
+            SourceError::AccountSuspended => "account_suspended",
             SourceError::UnexpectedResponse { .. } | SourceError::Incomplete(_) | SourceError::NoSuchUser(_) => {
                 "unexpected_response"
             }

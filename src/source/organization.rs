@@ -67,6 +67,9 @@ pub struct Members {
     pub members: Vec<Member>,
 }
 
+/// The reason of a listing that lacks too many accounts, beside those of [`SourceError`].
+pub const SHRUNKEN: &str = "shrunken";
+
 /// What to read beside the list of accounts, which costs further requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {

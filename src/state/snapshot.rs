@@ -56,6 +56,11 @@ impl Snapshot {
         self.accounts.values().map(|member| &member.state)
     }
 
+    /// The last good state of an account; `None` if there is none.
+    pub fn account(&self, account: AccountId) -> Option<&Arc<AccountState>> {
+        self.accounts.get(&account).map(|member| &member.state)
+    }
+
     /// Whether there is no account.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()

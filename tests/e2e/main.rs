@@ -10,6 +10,7 @@ mod exporter;
 mod http;
 mod metrics;
 
+mod accounts;
 mod check_command;
 mod collectors;
 mod commands;

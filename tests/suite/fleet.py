@@ -22,8 +22,8 @@ SHARES = {
     "bad": (0, 0.02, 0.1, 0.25),
 }  # share of users with findings, by account
 REASONS = (
-    "credentials access_denied throttled timeout connection service_failure report_malformed report_pending "
-    "file_unreadable file_malformed account_mismatch pagination unexpected_response"
+    "credentials access_denied role_denied throttled timeout connection service_failure report_malformed report_pending "
+    "file_unreadable file_malformed account_mismatch pagination unexpected_response left_organization account_suspended"
 ).split()
 TEAMS = "payments identity search billing data-lake mobile fulfilment risk platform analytics".split()
 STAGES = "prod staging dev sandbox".split()

@@ -1,5 +1,6 @@
 //! Log records about accounts and exemptions. A lasting condition is logged once.
 
+use crate::accounts::{DiscoveryError, Notice, Targets};
 use crate::model::{AccountId, Timestamp};
 use crate::policy::{ExemptionState, Selector, Status};
 use crate::state::{AccountState, Snapshot};
@@ -18,6 +19,11 @@ pub(super) struct Log {
     /// Those that have expired (true), or match no user (false).
     exemption_warnings: BTreeSet<(Selector, bool)>,
     many_series: bool,
+    notices: BTreeSet<Notice>,
+    /// The reason of the last failed discovery.
+    discovery_failure: Option<&'static str>,
+    /// The number of accounts; `None` before the first.
+    targets: Option<usize>,
 }
 
 /// What was logged about an account.
@@ -125,6 +131,45 @@ impl Log {
             }
         }
         (self.exemptions, self.exemption_warnings) = (states, warnings);
+    }
+
+    /// The list of accounts may have changed.
+    pub(super) fn targets_changed(&mut self, targets: &Targets) {
+        for notice in targets.notices.difference(&self.notices) {
+            match notice {
+                Notice::UnmatchedFilter(filter) => {
+                    tracing::warn!(filter, "entry of include or exclude matches no account of the organization");
+                }
+                Notice::UnusedOverride(account) => {
+                    tracing::warn!(
+                        account_id = account.as_str(),
+                        "account_overrides names an account that is not checked"
+                    );
+                }
+            }
+        }
+        self.notices.clone_from(&targets.notices);
+        let accounts = targets.accounts.len();
+        if self.targets.replace(accounts) != Some(accounts) {
+            tracing::info!(accounts, "list of accounts changed");
+        }
+    }
+
+    /// The organisation was listed, or the account of the credentials identified.
+    pub(super) fn discovered(&mut self) {
+        if self.discovery_failure.take().is_some() {
+            tracing::info!("accounts discovered");
+        }
+    }
+
+    /// The organisation was not listed. Messages carry request IDs; only another reason is a change.
+    pub(super) fn discovery_failed(&mut self, error: &DiscoveryError) {
+        let reason = error.reason();
+        if self.discovery_failure.replace(reason) == Some(reason) {
+            tracing::debug!(reason, %error, "discovery of accounts failed again");
+        } else {
+            tracing::warn!(reason, %error, "discovery of accounts failed, last list kept");
+        }
     }
 
     /// The number of series of users has changed.

@@ -1,15 +1,17 @@
 use super::*;
+use crate::config::Given;
 use crate::exposition::exporter::ExporterMetrics;
 use crate::exposition::segment::Segment;
 use crate::exposition::{Options, Users};
 use crate::model::{Collector, KeysResult, ListedUser, Listing, Observation, Partition, UserName};
-use crate::policy::{Exemption, Exemptions};
+use crate::policy::{Exemption, Exemptions, Policy};
 
 struct Setup {
     publisher: Publisher,
+    metrics: Arc<ExporterMetrics>,
     parts: Arc<Parts>,
     state: Arc<AppState>,
-    policy: watch::Sender<Arc<Policy>>,
+    config: watch::Sender<Arc<Config>>,
 }
 
 fn setup() -> Setup {
@@ -17,9 +19,10 @@ fn setup() -> Setup {
         Options { users: Users::All, user_info: false, tags: vec![], owner_tags: vec![], access_key_id: false };
     let parts = Arc::new(Parts::new(options));
     let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
-    let state = Arc::new(AppState::new(Arc::clone(&parts), metrics, None));
-    let (sender, policy) = watch::channel(Arc::default());
-    Setup { publisher: Publisher::new(policy, Arc::clone(&parts), Arc::clone(&state)), parts, state, policy: sender }
+    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), None));
+    let (config, receiver) = watch::channel(Arc::new(Config::load(&Given::default()).unwrap()));
+    let publisher = Publisher::new(receiver, Arc::clone(&metrics), Arc::clone(&parts), Arc::clone(&state));
+    Setup { publisher, metrics, parts, state, config }
 }
 
 fn account(id: &str) -> Account {
@@ -48,12 +51,12 @@ fn evaluated(id: &str, users: &[&str], policy: &Arc<Policy>) -> Arc<AccountState
 
 #[test]
 fn a_forgotten_account_leaves_nothing() {
-    let Setup { publisher, parts, state, policy } = setup();
+    let Setup { publisher, parts, state, config, .. } = setup();
     let (wrong, right) = (account("999999999999"), account("123456789012"));
 
     publisher.account_identified(&wrong);
     publisher.check_failed(Some(wrong.id), Duration::ZERO, &SourceError::Credentials(String::new()));
-    publisher.state_changed(&evaluated("999999999999", &["a"], &policy.borrow()));
+    publisher.state_changed(&evaluated("999999999999", &["a"], &config.borrow().policy));
     publisher.check_succeeded(wrong.id, Duration::ZERO, Timestamp::UNIX_EPOCH);
     publisher.account_forgotten(wrong.id);
     publisher.account_identified(&right);
@@ -65,6 +68,10 @@ fn a_forgotten_account_leaves_nothing() {
     assert_eq!(parts.user_series(), 0);
 }
 
+fn apply(config: &watch::Sender<Arc<Config>>, policy: Arc<Policy>) {
+    config.send_modify(|config| *config = Arc::new(Config { policy, ..Config::clone(config) }));
+}
+
 const MATCHED: &str = r#"aws_iam_exemption_matched{account="",rule="",user="carol"}"#;
 
 fn exempting(user: &str) -> Arc<Policy> {
@@ -74,11 +81,12 @@ fn exempting(user: &str) -> Arc<Policy> {
 
 #[test]
 fn an_exemption_is_unmatched_once_every_account_had_its_first_check() {
-    let Setup { publisher, parts, state, policy } = setup();
-    policy.send_replace(exempting("carol"));
+    let Setup { publisher, parts, state, config, .. } = setup();
+    apply(&config, exempting("carol"));
     let accounts = [account("111111111111"), account("222222222222")];
     accounts.iter().for_each(|account| publisher.account_identified(account));
-    let first = evaluated("111111111111", &["ann"], &policy.borrow());
+    publisher.targets_changed(&Targets::default(), false);
+    let first = evaluated("111111111111", &["ann"], &config.borrow().policy);
     publisher.state_changed(&first);
     publisher.check_succeeded(accounts[0].id, Duration::ZERO, Timestamp::UNIX_EPOCH);
     assert!(!state.is_ready() && !text(&parts).contains(MATCHED), "{}", text(&parts));
@@ -86,12 +94,12 @@ fn an_exemption_is_unmatched_once_every_account_had_its_first_check() {
     publisher.check_failed(Some(accounts[1].id), Duration::ZERO, &SourceError::Credentials(String::new()));
     assert!(text(&parts).contains(&format!("{MATCHED} 0")), "{}", text(&parts));
 
-    publisher.state_changed(&evaluated("222222222222", &["carol"], &policy.borrow()));
+    publisher.state_changed(&evaluated("222222222222", &["carol"], &config.borrow().policy));
     assert!(text(&parts).contains(&format!("{MATCHED} 1")), "{}", text(&parts));
 
     // Another policy: what it matches is not known until the accounts are evaluated with it.
-    policy.send_replace(exempting("dave"));
-    publisher.state_changed(&evaluated("111111111111", &["ann"], &policy.borrow()));
+    apply(&config, exempting("dave"));
+    publisher.state_changed(&evaluated("111111111111", &["ann"], &config.borrow().policy));
     assert!(!text(&parts).contains("aws_iam_exemption_matched{"), "{}", text(&parts));
     publisher.account_forgotten(accounts[1].id);
     assert!(text(&parts).contains(r#"user="dave"} 0"#), "{}", text(&parts));
@@ -112,6 +120,8 @@ impl std::io::Write for Records {
 
 /// Runs `work` and returns what it logs.
 fn logged(work: impl FnOnce()) -> String {
+    // Without one, a test in another thread can make `tracing` remember that nothing receives a record.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let records = Records::default();
     let writer = records.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -121,10 +131,10 @@ fn logged(work: impl FnOnce()) -> String {
 
 #[test]
 fn a_lasting_condition_is_logged_once_for_each_account() {
-    let Setup { publisher, policy, .. } = setup();
+    let Setup { publisher, config, .. } = setup();
     let accounts = ["111111111111", "222222222222"].map(account);
     // Root's keys are not known, so that its rule is not evaluated.
-    let states = ["111111111111", "222222222222"].map(|id| evaluated(id, &["ann"], &policy.borrow()));
+    let states = ["111111111111", "222222222222"].map(|id| evaluated(id, &["ann"], &config.borrow().policy));
     let error = SourceError::Credentials(String::new());
     let round = |failing: usize| {
         for (index, (account, state)) in accounts.iter().zip(&states).enumerate() {
@@ -155,4 +165,45 @@ fn many_series_of_users_are_logged_once() {
     let mut lines = |series: usize| logged(|| log.user_series_changed(series)).lines().count();
     let numbers = [99_999, 100_000, 100_001, 100_000, 100_001, 2_000_000, 90_000, 100_001];
     assert_eq!(numbers.map(&mut lines), [0, 0, 1, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn an_account_that_left_keeps_its_data_until_it_is_removed() {
+    let Setup { publisher, parts, state, config, .. } = setup();
+    let account = account("123456789012");
+    publisher.account_added(Some(account.id));
+    assert!(text(&parts).contains("iam_key_exporter_account_up{account_id=\"123456789012\"} 0"));
+    publisher.targets_changed(&Targets::default(), false);
+    assert!(!state.is_ready(), "it has not been checked yet");
+    publisher.account_identified(&account);
+    publisher.state_changed(&evaluated("123456789012", &["a"], &config.borrow().policy));
+    publisher.check_succeeded(account.id, Duration::ZERO, Timestamp::UNIX_EPOCH);
+    assert!(state.is_ready());
+
+    publisher.account_left(account.id, Departure::Left);
+    let left = text(&parts);
+    for line in [
+        "iam_key_exporter_account_up{account_id=\"123456789012\"} 0",
+        "iam_key_exporter_check_failures_total{account_id=\"123456789012\",reason=\"left_organization\"} 1",
+        "aws_iam_user_active_access_keys{account_id=\"123456789012\",user_name=\"a\"} 0",
+    ] {
+        assert!(left.lines().any(|l| l == line), "{line} is not in {left}");
+    }
+    assert_eq!(publisher.last_state(account.id).unwrap().users().len(), 1);
+
+    publisher.account_removed(account.id);
+    assert!(!text(&parts).contains("123456789012"));
+    assert!(publisher.last_state(account.id).is_none());
+}
+
+#[test]
+fn the_organisation_has_to_be_listed_before_the_process_is_ready() {
+    let Setup { publisher, metrics, state, .. } = setup();
+    publisher.targets_changed(&Targets::default(), true);
+    assert!(!state.is_ready());
+    let listed = Targets { states: Some([("active", 3)].into()), ..Targets::default() };
+    publisher.targets_changed(&listed, true);
+    assert!(state.is_ready(), "no account is of this shard");
+    let own = String::from_utf8(metrics.own().text()).unwrap();
+    assert!(own.contains("iam_key_exporter_organization_accounts{state=\"active\"} 3"), "{own}");
 }

@@ -1,7 +1,7 @@
 //! Registers vectors of the prometheus crate. Names and labels are constants, so that failures are defects.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// A metric of ours: the prefix is added.
 macro_rules! opts {
@@ -19,6 +19,10 @@ pub(super) fn register<C: Collector + Clone + 'static>(registry: &Registry, metr
 
 pub(super) fn gauges(registry: &Registry, opts: Opts, labels: &[&str]) -> IntGaugeVec {
     register(registry, IntGaugeVec::new(opts, labels))
+}
+
+pub(super) fn floats(registry: &Registry, opts: Opts, labels: &[&str]) -> GaugeVec {
+    register(registry, GaugeVec::new(opts, labels))
 }
 
 pub(super) fn counters(registry: &Registry, opts: Opts, labels: &[&str]) -> IntCounterVec {

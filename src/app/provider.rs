@@ -1,0 +1,116 @@
+//! Where the data of accounts come from: AWS, a file, or the demo.
+
+use super::options;
+use crate::accounts::{Directory, Target};
+use crate::aws::Process;
+use crate::aws::collect::{self, AwsSource, Choice};
+use crate::aws::counting::RequestObserver;
+use crate::config::accounts::OrganizationSection;
+use crate::config::values::{CollectorChoice, DemoScenario};
+use crate::config::{Config, Input};
+use crate::model::{Access, Role, Timestamp};
+use crate::schedule::fleet::{Discovered, Provider};
+use crate::source::Source;
+use crate::source::demo::{DemoOrganization, DemoSource};
+use crate::source::file::{FileSource, Format};
+use crate::source::organization::MemberLister;
+use futures_util::future::BoxFuture;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The provider that the configuration names. Nothing is read or called yet.
+pub(super) fn provider(config: &Config, observer: Arc<dyn RequestObserver>) -> Arc<dyn Provider> {
+    let settings = &config.settings;
+    match &config.input {
+        Input::Demo => Arc::new(Demo { started: Timestamp::now(), scenario: settings.demo.scenario }),
+        Input::CredentialReport(path) => Arc::new(File { path: path.clone(), format: Format::CredentialReport }),
+        Input::Inventory(path) => Arc::new(File { path: path.clone(), format: Format::Inventory }),
+        Input::Aws => Arc::new(OfAws {
+            process: Process::new(options::aws(settings), observer),
+            choice: match settings.collector {
+                CollectorChoice::Live => Choice::Live,
+                CollectorChoice::Report => Choice::Report,
+                CollectorChoice::Auto => Choice::Auto { report_above: settings.collector_report_above },
+            },
+            options: options::live(settings),
+            max_requests_per_second: settings.aws.max_requests_per_second.0,
+        }),
+    }
+}
+
+struct OfAws {
+    process: Arc<Process>,
+    choice: Choice,
+    options: collect::Options,
+    max_requests_per_second: f64,
+}
+
+impl Provider for OfAws {
+    fn source(&self, target: &Target) -> Arc<dyn Source> {
+        let aws = self.process.account(target.access.clone(), target.name.clone(), target.max_requests_per_second);
+        Arc::new(AwsSource::new(aws, self.choice, self.options.clone()))
+    }
+
+    fn discover(&self, organization: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
+        // The name is not used here, and an account with a name has its alias not read.
+        let own = self.process.account(Access::Own, "self".into(), self.max_requests_per_second);
+        let lister = organization.map(|section| {
+            let role = section.discovery_role_arn.clone().map(|arn| Role {
+                external_id: section.external_id.clone(),
+                session_name: section.session_name.clone(),
+                ..Role::new(arn)
+            });
+            (self.process.organization(role), Directory::wanted(section))
+        });
+        Box::pin(async move {
+            let own = own.account().await?;
+            let members = match &lister {
+                Some((lister, wanted)) => Some(lister.members(wanted).await?),
+                None => None,
+            };
+            Ok((own, members))
+        })
+    }
+}
+
+struct File {
+    path: PathBuf,
+    format: Format,
+}
+
+impl Provider for File {
+    fn source(&self, target: &Target) -> Arc<dyn Source> {
+        Arc::new(FileSource::new(self.path.clone(), self.format, target.name.clone()))
+    }
+
+    /// The account of a file is alone, so that there is nothing to discover: the configuration refuses the rest.
+    fn discover(&self, _: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
+        Box::pin(std::future::pending())
+    }
+}
+
+struct Demo {
+    started: Timestamp,
+    scenario: DemoScenario,
+}
+
+impl Provider for Demo {
+    fn source(&self, target: &Target) -> Arc<dyn Source> {
+        let name = target.name.clone();
+        let member = target.account.filter(|_| self.scenario == DemoScenario::Organization);
+        let source = member.and_then(|id| DemoOrganization::new(self.started).source(id, name.clone()));
+        source.unwrap_or_else(|| Arc::new(DemoSource::new(self.started, name)))
+    }
+
+    fn discover(&self, organization: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
+        let own = DemoSource::new(self.started, String::new()).demo_account();
+        let lister = organization.map(|section| (DemoOrganization::new(self.started), Directory::wanted(section)));
+        Box::pin(async move {
+            let members = match &lister {
+                Some((lister, wanted)) => Some(lister.members(wanted).await?),
+                None => None,
+            };
+            Ok((own, members))
+        })
+    }
+}
