@@ -30,7 +30,13 @@ impl Fleet {
     fn new(accounts: usize, users: usize, seed: u64) -> anyhow::Result<Fleet> {
         let (policy, now) = (Arc::new(Policy::default()), Timestamp::now());
         let organization = Organization { accounts, users, violating_one_in: 100, seed, now: now.as_second() };
-        let options = Options { users: Users::All, user_info: false, tags: Vec::new(), owner_tags: Vec::new(), access_key_id: false };
+        let options = Options {
+            users: Users::All,
+            user_info: false,
+            tags: Vec::new(),
+            owner_tags: Vec::new(),
+            access_key_id: false,
+        };
         let (parts, mut snapshot, mut states) = (Parts::new(options), Snapshot::new(Arc::clone(&policy)), Vec::new());
         for account in 0..accounts {
             let csv = answers::report_csv(&organization, account, 0);

@@ -3,14 +3,13 @@
 
 use super::{DemoSource, DemoUser, active, before, days, inactive, this_second, user};
 use crate::model::{
-    AccessKey, Account, AccountId, Collector, KeyStatus, LastUsed, Listing, Observation, Partition, RootKeys, Tag,
-    Timestamp,
+    AccessKey, Account, AccountId, Collector, DetailsResult, DetailsScope, KeyStatus, LastUsed, Listing, Observation,
+    Partition, RootKeys, Tag, Timestamp, UserDetails,
 };
 use crate::policy::after;
 use crate::source::organization::{Member, MemberLister, MemberState, Members, Wanted};
 use crate::source::{Request, Source, SourceError};
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -133,19 +132,21 @@ impl Source for MemberSource {
 
 impl MemberSource {
     fn observations(&self, now: Timestamp) -> Vec<Observation> {
-        let mut tags = HashMap::new();
+        let mut details = Vec::new();
         let mut listed = Vec::new();
         for index in 0..self.number.saturating_mul(3).saturating_add(5) {
             let DemoUser { listed: user, owner } = self.user(now, index);
-            tags.insert(user.name.clone(), Arc::new(Tag::new("owner", owner).into_iter().collect()));
+            let tags = Tag::new("owner", owner).into_iter().collect();
+            details.push((user.name.clone(), Arc::new(UserDetails { tags, groups: Vec::new().into() })));
             listed.push(user);
         }
+        let details = DetailsResult::Complete { scope: DetailsScope::all_tags(true), users: details };
         let listing = Listing::new(Collector::Live, now, listed).expect("the names differ");
         let root = RootKeys::Active(u32::from(self.number == 4));
         vec![
             Observation::Listing(listing),
             Observation::Root { at: now, keys: root },
-            Observation::Tags { at: now, tags },
+            Observation::Details { at: now, details },
         ]
     }
 
