@@ -908,7 +908,7 @@ def test_the_guides_service_account_is_the_one_that_the_trust_policies_name():
 class Pod(Process):
     """The exporter's container as rendered, run as a process: its arguments, its environment only, its volumes."""
 
-    def __init__(self, manifests, directory, contents=None, environment=None, command=None):
+    def __init__(self, manifests, directory, contents=None, environment=None, command=None, number=0):
         pod = workload(manifests)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         mounts = {}
@@ -935,7 +935,7 @@ class Pod(Process):
         given = {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
         for each in container.get("env", []):
             if each.get("valueFrom", {}).get("fieldRef") == {"fieldPath": "metadata.name"}:
-                given[each["name"]] = f"{workload(manifests)['metadata']['name']}-0"
+                given[each["name"]] = f"{workload(manifests)['metadata']['name']}-{number}"
         self.environment = given | (environment or {})
 
     @staticmethod
@@ -1121,6 +1121,27 @@ def test_against_aws(way, moto, started, tmp_path):
         assert metrics.value("aws_iam_user_active_access_keys", user_name="ann") == 2
         assert metrics.value("aws_iam_user_active_access_keys", user_name="bob") == 1
         assert metrics.value("aws_iam_access_key_violations", rule="multiple_active_keys", account_id="123456789012") == 1
+
+
+def test_the_shards_check_each_account_once(moto, started, tmp_path):
+    """Every pod of the StatefulSet, with the name that the cluster would give it."""
+    accounts = [f"{number:012}" for number in range(111111111111, 111111111121)]
+    for account in accounts:
+        moto.user("ann", "Active", "Active", client=moto.client("iam", account=account))
+    values = {
+        "sharding": {"total": 3},
+        "extraEnv": [{"name": name, "value": value} for name, value in moto.env.items()],
+        "config": {"collector": "live", "accounts": [{"role_arn": f"arn:aws:iam::{account}:role/iam-key-exporter"} for account in accounts]},
+    }
+    checked = []
+    for number in range(3):
+        manifests = objects(template(merged(values, {"containerPort": free_port()})))
+        pod = started(Pod(manifests, tmp_path / str(number), number=number))
+        wait_until(lambda: request(pod.url + "/readyz").status == 200)
+        users = pod.metrics().select("aws_iam_user_active_access_keys", user_name="ann")
+        checked.append([labels["account_id"] for labels, keys in users if keys == 2])
+    assert sorted(account for each in checked for account in each) == accounts
+    assert all(checked), "a shard without an account shows less"
 
 
 def test_without_aws_the_pod_is_alive_not_ready_and_scraped(tmp_path):
