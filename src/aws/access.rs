@@ -2,10 +2,16 @@
 
 use super::process::{Limits, Process};
 use super::session::RoleSession;
-use super::sts;
+use super::{errors, sts};
 use crate::model::{Account, AccountId, Partition};
 use crate::source::SourceError;
-use std::sync::{Arc, Mutex, PoisonError};
+use aws_config::retry::RetryConfig;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest time that a check waits for the account's alias.
+const ALIAS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One account's access to AWS. It is small: a client of the SDK has 16 kB, and is kept during checks only.
 pub struct Aws {
@@ -17,6 +23,8 @@ pub struct Aws {
     name: String,
     limits: Limits,
     client: Mutex<Client>,
+    /// The account's alias, once AWS has answered or refused; `None` if there is none.
+    alias: OnceLock<Option<String>>,
 }
 
 enum Client {
@@ -34,7 +42,7 @@ impl Aws {
         concurrency: usize,
         limits: Limits,
     ) -> Self {
-        Aws { concurrency, process, session, name, limits, client: Mutex::new(Client::NotKept) }
+        Aws { concurrency, process, session, name, limits, client: Mutex::new(Client::NotKept), alias: OnceLock::new() }
     }
 
     /// The IAM client.
@@ -66,7 +74,35 @@ impl Aws {
     pub async fn account(&self) -> Result<Account, SourceError> {
         let (id, partition) = self.identity().await?;
         self.set_client(Client::Kept(None));
-        Ok(Account { id, name: self.name.clone(), partition })
+        let name = if self.name.is_empty() { self.alias().await } else { self.name.clone() };
+        Ok(Account { id, name, partition })
+    }
+
+    /// The account's alias, or nothing: it is for display only. It is requested until AWS has answered or refused once.
+    async fn alias(&self) -> String {
+        if let Some(alias) = self.alias.get() {
+            return alias.clone().unwrap_or_default();
+        }
+        let alias = match timeout(ALIAS_TIMEOUT, self.request_alias()).await {
+            Ok(Ok(alias)) => alias,
+            Ok(Err(error)) => {
+                tracing::debug!(reason = error.reason(), %error, "the account's alias is not known");
+                if !matches!(error, SourceError::AccessDenied { .. } | SourceError::UnexpectedResponse { .. }) {
+                    return String::new();
+                }
+                None
+            }
+            Err(_) => return String::new(),
+        };
+        self.alias.get_or_init(|| alias).clone().unwrap_or_default()
+    }
+
+    /// One attempt: a check must not wait for a name.
+    async fn request_alias(&self) -> Result<Option<String>, SourceError> {
+        let once = aws_sdk_iam::config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1));
+        let request = self.iam().await?.list_account_aliases().customize().config_override(once);
+        let answer = request.send().await.map_err(|e| errors::classify("ListAccountAliases", &e))?;
+        Ok(answer.account_aliases.into_iter().next())
     }
 
     async fn identity(&self) -> Result<(AccountId, Partition), SourceError> {

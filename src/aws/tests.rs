@@ -188,6 +188,43 @@ async fn a_role_that_is_denied_in_mid_check_is_named() {
     assert!(error.concerns_account());
 }
 
+#[tokio::test]
+async fn the_alias_is_the_name_of_an_account_without_one() {
+    let named = |alias: &str| Inventory { alias: Some(alias.into()), ..Inventory::example() };
+    let iam = FakeIam::start(named("own-alias"))
+        .organization(Organization::new([Member::new(ONE, named("payments")), Member::new(TWO, Inventory::example())]));
+    let (process, _) = process(&iam).await;
+    let own = process.account(Access::Own, String::new(), 5000.0);
+    let configured = process.account(Access::Own, "configured".into(), 5000.0);
+    let (one, two) = (account(&process, role(ONE)), account(&process, role(TWO)));
+    for _ in 0..3 {
+        for (aws, name) in [(&own, "own-alias"), (&configured, "configured"), (&one, "payments"), (&two, "")] {
+            assert_eq!(aws.account().await.unwrap().name, name);
+        }
+    }
+    assert_eq!(iam.calls_of("ListAccountAliases"), 3, "once for each account without a name");
+}
+
+/// A name is no reason for a check to fail.
+#[tokio::test]
+async fn an_alias_that_cannot_be_read_is_no_error() {
+    let alias = On::operation("ListAccountAliases");
+    for (fault, requests) in
+        [(Fault::ACCESS_DENIED, 1), (Fault::instead("text/xml", "<html>"), 1), (Fault::THROTTLED, 3), (Fault::Close, 3)]
+    {
+        let iam = FakeIam::start(Inventory { alias: Some("x".into()), ..Inventory::example() });
+        iam.fail(alias.clone(), fault.clone());
+        let (process, _) = process(&iam).await;
+        let own = process.account(Access::Own, String::new(), 5000.0);
+        for _ in 0..3 {
+            assert_eq!(own.account().await.unwrap().name, "", "{fault:?}");
+        }
+        assert_eq!(iam.calls_of("ListAccountAliases"), requests, "{fault:?}");
+        iam.heal();
+        assert_eq!(own.account().await.unwrap().name, if requests == 1 { "" } else { "x" }, "{fault:?}");
+    }
+}
+
 async fn members(iam: &FakeIam, wanted: Wanted) -> Result<Members, SourceError> {
     let (process, _) = process(iam).await;
     let organization = process.organization(None);

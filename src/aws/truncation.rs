@@ -29,6 +29,7 @@ fn required_element(operation: &str) -> Option<&'static str> {
         "ListAccessKeys" => Some("AccessKeyMetadata"),
         "GetAccountAuthorizationDetails" => Some("UserDetailList"),
         "GetAccountSummary" => Some("SummaryMap"),
+        "ListAccountAliases" => Some("AccountAliases"),
         "DescribeOrganization" => Some("Organization"),
         "ListAccounts" | "ListAccountsForParent" => Some("Accounts"),
         "ListRoots" => Some("Roots"),

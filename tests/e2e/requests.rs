@@ -19,7 +19,8 @@ fn fifo(command: &Cli, name: &str) -> String {
 fn retries_keep_the_request_rate() {
     let iam = FakeIam::start(Account::example());
     iam.fail(On::operation("GetAccountSummary"), Fault::THROTTLED);
-    let ran = check(&iam, ["--collector=live", "--aws.max-requests-per-second=0.01", "--check.timeout=2s"]).expect(3);
+    let flags = ["--collector=live", "--account.name=x", "--aws.max-requests-per-second=0.01", "--check.timeout=2s"];
+    let ran = check(&iam, flags).expect(3);
     assert!(ran.stderr().contains("(timeout)"), "{}", ran.stderr());
     assert_eq!(iam.calls_of("GetAccountSummary"), 1, "{:?}", iam.calls());
 }
