@@ -13,7 +13,7 @@ use environment::with_environment;
 use settings::SettingArgs;
 use std::path::PathBuf;
 
-/// Continuously checks the IAM users of an AWS account for more than one active access key, and exports Prometheus metrics.
+/// Continuously checks the IAM users of AWS accounts for more than one active access key, and exports Prometheus metrics.
 #[derive(Debug, Parser)]
 #[command(name = "iam-key-exporter", version, max_term_width = 120, propagate_version = true)]
 pub struct Cli {

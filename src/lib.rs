@@ -1,8 +1,10 @@
-//! A Prometheus exporter that continuously checks the IAM users of an AWS account for more than one active access key.
+//! A Prometheus exporter that continuously checks the IAM users of AWS accounts for more than one active access key.
 //!
 //! Data flow:
 //!
 //! ```text
+//! accounts -> schedule (a worker for each account):
+//!
 //! source -> model::Observation -> state::AccountState -> policy::evaluate_user -> state::Snapshot -> exposition -> http
 //! (AWS,     (with its time)       (merges)               (verdicts)               (last good)        (segments,   (shares
 //!  file)                                                                                             plain, gzip)  pointers)

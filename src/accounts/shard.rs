@@ -12,18 +12,7 @@ pub fn contains(shard: Shard, account: AccountId) -> bool {
 
 /// The shard of `total` that the account belongs to, counted from 0.
 pub fn owner(account: AccountId, total: u16) -> u16 {
-    // Twelve digits fit into 40 bits.
-    let id = account.as_str().parse::<u64>().unwrap_or_default();
-    (0..total).max_by_key(|shard| mix(id ^ (u64::from(*shard) << 48))).unwrap_or_default()
-}
-
-/// The finalizer of SplitMix64, a bijection that spreads every bit over all others (Steele, Lea, Flood, "Fast splittable
-/// pseudorandom number generators").
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    (0..total).max_by_key(|shard| account.mixed(*shard)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,6 +14,19 @@ pub struct AccountId([u8; 12]);
 pub struct InvalidAccountId(String);
 
 impl AccountId {
+    /// A number that follows from the ID alone, in every version and on every machine; those of neighbouring IDs are far
+    /// apart, and those of different seeds have nothing in common.
+    pub fn mixed(self, seed: u16) -> u64 {
+        // Twelve digits fit into 40 bits.
+        let id = self.0.iter().fold(0_u64, |id, digit| id.wrapping_mul(10).wrapping_add((digit & 0x0f).into()));
+        // The finalizer of SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators"): the hashers
+        // of the standard library may change with the toolchain.
+        let mut z = (id ^ (u64::from(seed) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
     /// The twelve digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -12,8 +12,8 @@ pub struct Phase(u64);
 impl Phase {
     /// The phase of this account, the same for ever.
     pub fn of(account: AccountId) -> Self {
-        let number = account.as_str().bytes().fold(0_u64, |n, digit| n.wrapping_mul(10).wrapping_add(digit.into()));
-        Phase(mixed(number))
+        // Not one of a shard: the accounts of a shard have to be spread as evenly as all are.
+        Phase(account.mixed(u16::MAX))
     }
 
     /// How long after `from` the account is due; less than the interval.
@@ -25,15 +25,6 @@ impl Phase {
         let wait = (i128::try_from(offset).unwrap_or_default() - from.as_nanosecond()).rem_euclid(period);
         u64::try_from(wait).map_or(interval, Duration::from_nanos)
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators"): neighbouring
-/// numbers end up far apart. `std`'s hashers may change with the toolchain.
-fn mixed(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
