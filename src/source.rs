@@ -11,7 +11,7 @@ pub mod organization;
 pub use error::{REASONS, SourceError};
 pub use organization::{Member, MemberLister, MemberState, Members, Wanted};
 
-use crate::model::{Account, DetailsScope, Observation, UserName};
+use crate::model::{Account, DetailsScope, Observation, Timestamp, UserName};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ pub trait Source: Send + Sync {
     /// When AWS does not answer, or the file cannot be read or parsed.
     fn account<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>>;
 
-    /// Observations of the whole account; one of them is a listing.
+    /// Observations of the whole account; one of them is a listing, unless the known report is still AWS's newest one.
     ///
     /// # Errors
     /// When the account as a whole could not be read. A user whose keys alone could not be read is in the listing.
@@ -52,6 +52,17 @@ pub trait Source: Send + Sync {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    /// Reads users live between checks, in this order, at most `at_once` at the same time. It ends at the first failure
+    /// that other users would share. The account is confirmed before and after.
+    fn sweep<'a>(&'a self, _account: &'a Account, _users: Vec<UserName>, _at_once: usize) -> BoxFuture<'a, Swept> {
+        Box::pin(async { Swept::default() })
+    }
+
+    /// Answers so far with which AWS throttled a request, retries included.
+    fn throttled_requests(&self) -> u64 {
+        0
+    }
+
     /// Confirms at the end of a check that its answers are of this account.
     ///
     /// # Errors
@@ -61,6 +72,17 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// What a part of a sweep read.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// How many of the users were read, or could not be; the others were not tried.
+    pub attempted: usize,
+    /// Of the users that were read.
+    pub observations: Vec<Observation>,
+    /// The last failure, if there was one.
+    pub failure: Option<SourceError>,
+}
+
 /// The conditions of one check.
 #[derive(Clone)]
 pub struct Request {
@@ -68,10 +90,21 @@ pub struct Request {
     pub only_user: Option<String>,
     /// Tags and groups of users that the policy needs.
     pub details: DetailsScope,
+    /// The credential report that is known already. A newer one is read only if AWS can have one.
+    pub known_report: Option<KnownReport>,
     /// The check fails at this time.
     pub deadline: Instant,
     /// Receives the progress of the check.
     pub progress: Arc<dyn Progress>,
+}
+
+/// A credential report whose users are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownReport {
+    /// When it was generated.
+    pub generated_at: Timestamp,
+    /// The number of users.
+    pub users: usize,
 }
 
 /// Receives the progress of a check, for display.

@@ -9,11 +9,13 @@ pub mod users;
 
 mod details;
 mod entry;
+mod freshness;
 mod merge;
 mod totals;
 
 pub use account::{AccountState, Change, RootState};
 pub use entry::Entry;
+pub use freshness::Place;
 pub use snapshot::Snapshot;
 pub use totals::{RuleTotal, Totals};
 pub use users::{Block, Users};

@@ -17,6 +17,10 @@ def per_minute(metric, by):
     return f"sum by ({by}) (rate({metric}{{{JOB}}}[$__rate_interval])) * 60"
 
 
+def per_hour(of):
+    return f"sum(rate(iam_key_exporter_account_{of}_total{{{CHECK}}}[$__rate_interval])) * 3600"
+
+
 def accounts_table():
     failures = f"max by (account_id, reason) (increase(iam_key_exporter_check_failures_total{{{CHECK}}}[1h])) > 0"
     targets = [
@@ -231,6 +235,50 @@ def dashboard():
             stack=True,
             interval="5m",
             no_value="No check is known to have failed in this time range",
+            defaults={"decimals": 0},
+        ),
+    )
+    board.row("Pace")
+    oldest = data_age("oldest_observation")
+    delays = f"sum by (le) (rate(iam_key_exporter_detection_delay_seconds_bucket{{{JOB}}}[$__rate_interval]))"
+    board.line(
+        8,
+        g.graph(
+            "Age of the oldest observations",
+            "How long ago the least recently read user of an account was read: the oldest account, and the median.",
+            [g.series(f"max({oldest})", "oldest"), g.series(f"quantile(0.5, {oldest})", "median")],
+            width=8,
+            unit="s",
+            fill=0,
+            colors={"oldest": g.ORANGE, "median": g.BLUE},
+        ),
+        g.graph(
+            "Detection delay",
+            "Time from the creation of a new key until it was exported.",
+            [
+                g.series(f"histogram_quantile(0.95, {delays})", "95 %"),
+                g.series(f"histogram_quantile(0.5, {delays})", "median"),
+            ],
+            width=8,
+            unit="s",
+            fill=0,
+            interval="30m",
+            colors={"95 %": g.ORANGE, "median": g.BLUE},
+            no_value="No new key in this time range",
+        ),
+        g.graph(
+            "Late and throttled accounts",
+            "Per hour, over all accounts and replicas: checks that were left out because the one before had not ended, requests that AWS "
+            "throttled, and times that users could not be read between checks.",
+            [
+                g.series(per_hour("check_overruns"), "checks left out"),
+                g.series(per_hour("throttled_requests"), "requests throttled"),
+                g.series(per_hour("sweep_failures"), "sweep failures"),
+            ],
+            width=8,
+            fill=0,
+            interval="5m",
+            colors={"checks left out": g.ORANGE, "requests throttled": g.YELLOW, "sweep failures": g.RED},
             defaults={"decimals": 0},
         ),
     )

@@ -8,7 +8,7 @@ use crate::accounts::Directory;
 use crate::cli::{ColorChoice, OutputArgs, OutputForm};
 use crate::config::Config;
 use crate::config::shard::Shard;
-use crate::model::Timestamp;
+use crate::model::{Collector, Timestamp};
 use crate::policy::{Policy, Rule, Status};
 use crate::report::{Report, csv, json, prometheus, table};
 use crate::schedule::{Check, check_account};
@@ -67,6 +67,7 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
     let request = Request {
         only_user: output.user.clone(),
         details: config.policy.exemptions.needs(Timestamp::now()),
+        known_report: None,
         deadline: started.checked_add(timeout).unwrap_or(started),
         progress: Arc::clone(&bar) as Arc<_>,
     };
@@ -112,7 +113,9 @@ pub async fn check(config: &Config, output: &OutputArgs) -> Result<Verdict, Chec
 fn verdict(state: &AccountState, totals: &Totals) -> Verdict {
     let root_is_checked = state.policy().enabled_rules().any(|rule| matches!(rule, Rule::Root(_)));
     if let Some(reason) = state.root.failure().filter(|_| root_is_checked) {
-        tracing::warn!(reason, operation = "GetAccountSummary", "keys of the root user could not be read");
+        let operation =
+            if state.collector() == Some(Collector::Report) { "GetCredentialReport" } else { "GetAccountSummary" };
+        tracing::warn!(reason, operation, "keys of the root user could not be read");
         return Verdict::Incomplete;
     }
     let violated = totals.users(Status::Violation) > 0;

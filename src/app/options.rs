@@ -17,7 +17,11 @@ pub(super) fn aws(settings: &Settings) -> aws::Settings {
 }
 
 pub(super) fn timing(config: &Config) -> Timing {
-    Timing { interval: config.interval(), timeout: config.settings.check.timeout.0, sweep_per_second: 0.0 }
+    Timing {
+        interval: config.interval(),
+        timeout: config.settings.check.timeout.0,
+        sweep_per_second: config.settings.sweep.max_requests_per_second.0,
+    }
 }
 
 pub(super) fn limits(settings: &Settings) -> Limits {

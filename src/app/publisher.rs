@@ -133,6 +133,33 @@ impl Events for Publisher {
         self.parts.check_overran(account.as_ref().map_or(UNKNOWN_ACCOUNT, AccountId::as_str));
     }
 
+    fn key_detected(&self, delay: Duration) {
+        self.metrics.key_detected(delay);
+    }
+
+    fn oldest_observation(&self, account: AccountId, at: Timestamp) {
+        self.parts.oldest_observation(account.as_str(), at);
+    }
+
+    fn requests_throttled(&self, account: AccountId, requests: u64) {
+        self.parts.requests_throttled(account.as_str(), requests);
+    }
+
+    fn sweep_failed(&self, account: AccountId, error: &SourceError, is_new: bool) {
+        let account_id = account.as_str();
+        self.parts.sweep_failed(account_id);
+        let reason = error.reason();
+        if is_new {
+            tracing::warn!(account_id, reason, %error, "sweep failed, users are read again later");
+        } else {
+            tracing::debug!(account_id, reason, %error, "sweep failed again");
+        }
+    }
+
+    fn sweep_recovered(&self, account: AccountId) {
+        tracing::info!(account_id = account.as_str(), "sweep succeeded");
+    }
+
     fn state_changed(&self, state: &Arc<AccountState>) {
         // The expensive part, at the same time as those of other accounts.
         let inventory = self.parts.encode(state);

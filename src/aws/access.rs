@@ -61,6 +61,11 @@ impl Aws {
         Ok(client)
     }
 
+    /// Answers of IAM so far with which it throttled a request, retries included.
+    pub fn throttled_requests(&self) -> u64 {
+        self.limits.throttled.count()
+    }
+
     fn set_client(&self, client: Client) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }

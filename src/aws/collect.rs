@@ -3,13 +3,14 @@
 mod details;
 mod live;
 mod report;
+mod sweep;
 mod users;
 
 pub use users::Options;
 
 use super::Aws;
 use crate::model::{Account, Observation, RootKeys, Timestamp, UserName};
-use crate::source::{Request, Source, SourceError};
+use crate::source::{Request, Source, SourceError, Swept};
 use futures_util::future::BoxFuture;
 use live::LiveCollector;
 use report::ReportCollector;
@@ -51,7 +52,14 @@ impl AwsSource {
     async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
         match self.choice {
             Choice::Live => self.live.read(account, request).await,
-            Choice::Report => self.report.read(account, request).await,
+            Choice::Report => {
+                let observations = self.report.read(account, request).await?.observations;
+                match &request.only_user {
+                    // Created since the report was generated, or not at all.
+                    Some(name) if !is_listed(&observations, name) => self.live.read(account, request).await,
+                    _ => Ok(observations),
+                }
+            }
             // One user is always cheaper to read live.
             Choice::Auto { .. } if request.only_user.is_some() => self.live.read(account, request).await,
             Choice::Auto { report_above } => self.read_by_size(account, request, report_above).await,
@@ -71,8 +79,8 @@ impl AwsSource {
         }
         tracing::debug!(users, report_above, "reading the credential report");
         let at = Timestamp::now();
-        let mut observations = self.report.read(account, request).await?;
-        check_report(&observations, users as usize)?;
+        let report::Answer { reported, mut observations } = self.report.read(account, request).await?;
+        check_report(reported, users as usize)?;
         // The summary is newer than the report.
         if let keys @ RootKeys::Active(_) = summary.root_keys() {
             observations.push(Observation::Root { at, keys });
@@ -81,14 +89,15 @@ impl AwsSource {
     }
 }
 
+fn is_listed(observations: &[Observation], name: &str) -> bool {
+    observations
+        .iter()
+        .any(|o| matches!(o, Observation::Listing(l) if l.users().iter().any(|u| u.name.is_same_user(name))))
+}
+
 /// Compares the report with the account's own count. A report is up to four hours old: users created since then are
 /// missing from it, one in ten or 20 of them without doubt about the report.
-fn check_report(observations: &[Observation], counted: usize) -> Result<(), SourceError> {
-    let listing = observations.iter().find_map(|o| match o {
-        Observation::Listing(listing) => Some(listing.users().len()),
-        _ => None,
-    });
-    let reported = listing.unwrap_or_default();
+fn check_report(reported: usize, counted: usize) -> Result<(), SourceError> {
     if counted.saturating_sub(reported) > (counted / 10).max(20) {
         return Err(SourceError::Incomplete(format!(
             "the credential report has {reported} users, GetAccountSummary counts {counted}"
@@ -121,6 +130,28 @@ impl Source for AwsSource {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
         Box::pin(self.report.recheck(account, users, request))
+    }
+
+    fn sweep<'a>(&'a self, account: &'a Account, users: Vec<UserName>, at_once: usize) -> BoxFuture<'a, Swept> {
+        Box::pin(async move {
+            match self.aws.account().await {
+                Ok(found) if found.id == account.id => {}
+                Ok(found) => {
+                    let error = SourceError::AccountMismatch { expected: account.id, found: found.id };
+                    return Swept { failure: Some(error), ..Swept::default() };
+                }
+                Err(error) => return Swept { failure: Some(error), ..Swept::default() },
+            }
+            let swept = self.reader.sweep(account, users, at_once).await;
+            match self.aws.confirm(account).await {
+                Ok(()) => swept,
+                Err(error) => Swept { failure: Some(error), observations: Vec::new(), ..swept },
+            }
+        })
+    }
+
+    fn throttled_requests(&self) -> u64 {
+        self.aws.throttled_requests()
     }
 
     fn confirm<'a>(&'a self, account: &'a Account) -> BoxFuture<'a, Result<(), SourceError>> {

@@ -10,6 +10,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Receives the outcomes of requests to AWS.
 pub trait RequestObserver: Send + Sync {
@@ -31,11 +32,22 @@ impl RequestObserver for () {
 pub(super) struct RequestCounter {
     service: &'static str,
     observer: Arc<dyn RequestObserver>,
+    throttled: Throttled,
+}
+
+/// Counts the requests of one account that AWS throttled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Throttled(Arc<AtomicU64>);
+
+impl Throttled {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestCounter {
-    pub(super) fn new(service: &'static str, observer: Arc<dyn RequestObserver>) -> Self {
-        RequestCounter { service, observer }
+    pub(super) fn new(service: &'static str, observer: Arc<dyn RequestObserver>, throttled: Throttled) -> Self {
+        RequestCounter { service, observer, throttled }
     }
 }
 
@@ -63,6 +75,9 @@ impl Intercept for RequestCounter {
             Some(Err(error)) => Some(failure_code(context, error)),
             None => Some(OTHER),
         };
+        if failure.is_some_and(errors::is_throttling) {
+            self.throttled.0.fetch_add(1, Ordering::Relaxed);
+        }
         self.observer.request(self.service, operation, failure);
         Ok(())
     }

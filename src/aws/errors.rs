@@ -86,6 +86,11 @@ pub(super) fn known_code(code: &str) -> Option<&'static str> {
     CODES.iter().find(|(known, _)| *known == code).map(|(known, _)| *known)
 }
 
+/// Whether a failure, as requests are counted by it, means that AWS throttled the request.
+pub(super) fn is_throttling(failure: &str) -> bool {
+    failure == "http_429" || CODES.contains(&(failure, Meaning::Throttled))
+}
+
 /// The error of a check for an error of the SDK, by the error code (IAM API Reference, "Common Errors", and the errors
 /// of each operation), or else by the HTTP status. Texts are redacted and at most 500 characters long.
 pub fn classify<E>(operation: &'static str, error: &SdkError<E, Response>) -> SourceError

@@ -3,7 +3,7 @@
 use super::access::Aws;
 use super::blocking::{Blocking, BlockingCredentials};
 use super::clock::ClockSkew;
-use super::counting::{RequestCounter, RequestObserver};
+use super::counting::{RequestCounter, RequestObserver, Throttled};
 use super::organization::Organization;
 use super::rate_limit::{RateLimiter, longest_wait};
 use super::session::{RoleCredentials, RoleSession};
@@ -115,8 +115,12 @@ impl Process {
         let lane = Lane::new(concurrency, RateLimiter::new(max_requests_per_second), Arc::clone(&self.permits));
         // A request waits for those of its account.
         let wait = longest_wait(max_requests_per_second, ACCOUNT_CONCURRENCY).saturating_mul(MAX_ATTEMPTS);
-        let limits =
-            Limits { lane: Arc::new(lane), retry_partition, operation: OPERATION_TIMEOUT.saturating_add(wait) };
+        let limits = Limits {
+            lane: Arc::new(lane),
+            retry_partition,
+            operation: OPERATION_TIMEOUT.saturating_add(wait),
+            throttled: Throttled::default(),
+        };
         Arc::new(Aws::new(Arc::clone(self), session, name, concurrency, limits))
     }
 
@@ -204,7 +208,7 @@ impl Process {
             .retry_partition(limits.retry_partition.clone())
             .timeout_config(timeouts(limits.operation))
             .interceptor(TruncationGuard)
-            .interceptor(RequestCounter::new("iam", Arc::clone(&self.observer)));
+            .interceptor(RequestCounter::new("iam", Arc::clone(&self.observer), limits.throttled.clone()));
         if let Some(session) = session {
             builder = builder
                 .credentials_provider(RoleCredentials(Arc::clone(session)))
@@ -231,7 +235,7 @@ impl Process {
             .retry_partition(RetryPartition::custom("organizations").build())
             .timeout_config(timeouts(OPERATION_TIMEOUT))
             .interceptor(JsonGuard)
-            .interceptor(RequestCounter::new("organizations", Arc::clone(&self.observer)));
+            .interceptor(RequestCounter::new("organizations", Arc::clone(&self.observer), Throttled::default()));
         if let Some(session) = session {
             builder = builder
                 .credentials_provider(RoleCredentials(Arc::clone(session)))
@@ -246,8 +250,9 @@ impl Process {
     }
 }
 
-/// The limits of one account.
+/// The limits of one account, and how often AWS enforced its own.
 pub(super) struct Limits {
+    pub(super) throttled: Throttled,
     lane: Arc<Lane>,
     retry_partition: RetryPartition,
     operation: Duration,
@@ -275,7 +280,7 @@ fn sts_client(
         .retry_partition(RetryPartition::custom(partition).build())
         .retry_config(RetryConfig::standard().with_max_attempts(STS_ATTEMPTS))
         .interceptor(TruncationGuard)
-        .interceptor(RequestCounter::new("sts", Arc::clone(observer)));
+        .interceptor(RequestCounter::new("sts", Arc::clone(observer), Throttled::default()));
     if let Some(session) = session {
         builder = builder
             .credentials_provider(RoleCredentials(Arc::clone(session)))

@@ -8,7 +8,7 @@ use super::shard::ShardChoice;
 use super::values::{
     CollectorChoice, Count, DemoScenario, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate,
 };
-use super::values::{Shape, UserSelection, Value};
+use super::values::{RateOrOff, Shape, UserSelection, Value};
 use crate::model::AccountId;
 use crate::policy::RuleSettings;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -227,6 +227,10 @@ settings! {
         serve "aws.max-accounts" "NUMBER" max_accounts: Count<1, 4096> = Count::new(64);
         /// Maximum number of concurrent requests to AWS, in all accounts; one account has at most 8 [default: 64]
         all "aws.concurrency" "NUMBER" concurrency: Count<1, 1024> = Count::new(64);
+    }
+    sweep SweepSection "Checks" {
+        /// Maximum number of requests per second that read users between checks; 0 for none [default: 2]
+        serve "sweep.max-requests-per-second" "NUMBER" max_requests_per_second: RateOrOff = RateOrOff(2.0);
     }
     metrics MetricsSection "Metrics" {
         /// Which users have series of their own [default: all]

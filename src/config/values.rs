@@ -222,6 +222,30 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// Requests per second as a [`Rate`], or 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RateOrOff(pub f64);
+
+impl RateOrOff {
+    fn new(rate: f64) -> Result<Self, InvalidValue> {
+        if rate == 0.0 { Ok(RateOrOff(0.0)) } else { Rate::new(rate).map(|rate| RateOrOff(rate.0)) }
+    }
+}
+
+impl Value for RateOrOff {
+    const SHAPE: Shape = Shape::One;
+
+    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
+        RateOrOff::new(last(texts)?.parse().map_err(|_| InvalidValue::NotANumber)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for RateOrOff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RateOrOff::new(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 /// A number between two bounds, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Count<const MINIMUM: u16, const MAXIMUM: u16>(u16);

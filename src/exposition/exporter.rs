@@ -5,6 +5,7 @@
 
 mod accounts;
 mod organization;
+mod pacing;
 mod program;
 mod register;
 mod requests;
@@ -14,6 +15,7 @@ pub use accounts::{ACCOUNT_FAMILIES, AccountFamily, AccountMetrics, UNKNOWN_ACCO
 use super::process::Process;
 use super::segment::{Compressor, Segment};
 use organization::Organization;
+use pacing::Pacing;
 use program::Program;
 use prometheus::{Encoder, Registry, TextEncoder};
 use requests::Requests;
@@ -41,6 +43,7 @@ struct Encoded {
 /// One field for each group.
 struct Groups {
     organization: Organization,
+    pacing: Pacing,
     program: Program,
     requests: Requests,
 }
@@ -51,6 +54,7 @@ impl ExporterMetrics {
         let registry = Registry::new();
         let groups = Groups {
             organization: Organization::register(&registry),
+            pacing: Pacing::register(&registry),
             program: Program::register(&registry, interval),
             requests: Requests::register(&registry),
         };
@@ -137,7 +141,7 @@ mod tests {
     fn every_change_shows_at_once_and_nothing_is_encoded_twice() {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let changes: [&dyn Fn(); 9] = [
+        let changes: [&dyn Fn(); 10] = [
             &|| metrics.shard(1, 3),
             &|| metrics.organization_configured(true),
             &|| metrics.organization_listed(at),
@@ -145,6 +149,7 @@ mod tests {
             &|| metrics.organization_accounts(&std::collections::BTreeMap::from([("active", 2)]), 1),
             &|| metrics.assembled((1, 2)),
             &|| metrics.config_loaded(Some(at)),
+            &|| metrics.key_detected(Duration::from_secs(5)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),
             &|| metrics.clock_skew(3),
         ];

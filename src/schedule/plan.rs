@@ -50,6 +50,8 @@ pub enum Action {
     Overrun,
     /// Evaluates the state again: a verdict can have changed by the passing of time.
     Evaluate,
+    /// Reads some users live: there is nothing else to do.
+    Sweep,
     /// Nothing is due before this time.
     WaitUntil(Instant),
 }
@@ -61,6 +63,10 @@ pub struct Plan {
     /// The wall-clock time at which a verdict can change, and when to read the wall clock again.
     next_evaluation: Option<(Timestamp, Instant)>,
     failures_in_a_row: u32,
+    /// When users are read again; `None` while some are being read, and after a failed check.
+    next_sweep: Option<Instant>,
+    /// Failures of the sweep in a row, and the time before which it is not tried again.
+    sweep_failures: (u32, Instant),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +80,13 @@ enum PlannedCheck {
 impl Plan {
     /// The first check is due at once.
     pub fn new(now: Instant) -> Self {
-        Plan { check: PlannedCheck::At(now), next_evaluation: None, failures_in_a_row: 0 }
+        Plan {
+            check: PlannedCheck::At(now),
+            next_evaluation: None,
+            failures_in_a_row: 0,
+            next_sweep: None,
+            sweep_failures: (0, now),
+        }
     }
 
     /// What is due at this time.
@@ -89,7 +101,13 @@ impl Plan {
         if self.next_evaluation.is_some_and(|(_, at)| at <= now) {
             return Action::Evaluate;
         }
-        Action::WaitUntil(self.next_evaluation.map_or(next_check, |(_, at)| at.min(next_check)))
+        // A check that is due or running comes first, and so does an account that cannot be read at all.
+        let next_sweep = self.next_sweep.filter(|_| matches!(self.check, PlannedCheck::At(_)));
+        if next_sweep.is_some_and(|at| at <= now) {
+            return Action::Sweep;
+        }
+        let others = self.next_evaluation.map(|(_, at)| at).into_iter().chain(next_sweep);
+        Action::WaitUntil(others.fold(next_check, Instant::min))
     }
 
     /// A check is running, or waits until it may: none is started until it ends.
@@ -98,6 +116,7 @@ impl Plan {
         let nearly = scaled(timing.interval, if moment.phase.is_some() { 0.9 } else { 1.0 });
         let next = moment.due_after(nearly, timing.interval);
         self.check = PlannedCheck::Started { due: moment.now, next };
+        self.next_sweep = None;
     }
 
     /// The check that was due is left out: checks do not pile up.
@@ -121,12 +140,33 @@ impl Plan {
                 moment.due_after(scaled(timing.interval, 0.1).saturating_sub(since_due), timing.interval)
             }
             0 => saturating_add(moment.now, scaled(timing.interval, 0.9 + 0.2 * jitter)),
-            n => {
-                let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(n.saturating_sub(1)).unwrap_or(u32::MAX));
-                saturating_add(moment.now, scaled(pause.min(timing.interval), 0.9 + 0.2 * jitter))
-            }
+            n => saturating_add(moment.now, backoff(n, timing, jitter)),
         };
         self.check = PlannedCheck::At(next);
+    }
+
+    /// Plans the next part of the sweep, not before the end of the pause after a failed one. There is none while checks
+    /// fail.
+    pub fn sweep_at(&mut self, at: Instant) {
+        self.next_sweep = (self.failures_in_a_row == 0).then(|| at.max(self.sweep_failures.1));
+    }
+
+    /// A part of the sweep is running.
+    pub fn sweep_started(&mut self) {
+        self.next_sweep = None;
+    }
+
+    /// A part of the sweep was read, and the next one follows at that time.
+    pub fn sweep_succeeded(&mut self, next: Instant) {
+        self.sweep_failures.0 = 0;
+        self.sweep_at(next);
+    }
+
+    /// The sweep pauses as checks do after failures.
+    pub fn sweep_failed(&mut self, now: Instant, timing: Timing, jitter: f64) {
+        let failures = self.sweep_failures.0.saturating_add(1);
+        self.sweep_failures = (failures, saturating_add(now, backoff(failures, timing, jitter)));
+        self.sweep_at(now);
     }
 
     /// Plans the next evaluation; `at` is the time at which a verdict can change, `None` if none can.
@@ -147,6 +187,12 @@ impl Plan {
             _ => false,
         }
     }
+}
+
+/// The pause after so many failures in a row.
+fn backoff(failures: u32, timing: Timing, jitter: f64) -> Duration {
+    let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    scaled(pause.min(timing.interval), 0.9 + 0.2 * jitter)
 }
 
 fn scaled(duration: Duration, factor: f64) -> Duration {

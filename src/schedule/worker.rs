@@ -1,16 +1,19 @@
 //! Checks one account for as long as the process runs.
 
+mod sweep;
+
 use super::check::{Check, check_account};
 use super::pacing::Pacing;
 use super::phase::Phase;
 use super::plan::{Action, Moment, Plan, Timing, saturating_add};
-use crate::model::{Account, AccountId, Timestamp};
+use crate::model::{Account, AccountId, Collector, Timestamp};
 use crate::policy::Policy;
-use crate::source::{NoProgress, Request, Source, SourceError};
+use crate::source::{KnownReport, NoProgress, Request, Source, SourceError};
 use crate::state::AccountState;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
+use sweep::Sweep;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,6 +32,16 @@ pub trait Events: Send + Sync {
     /// A check was due while the one before it was running, or waiting until it may; `account` is `None` as long as it
     /// is not identified.
     fn check_overran(&self, _account: Option<AccountId>) {}
+    /// A state that was just published shows a key that was created so long ago, and that was not known before.
+    fn key_detected(&self, _delay: Duration) {}
+    /// The oldest observation of a user of the account was true at this time. Called when it moves noticeably.
+    fn oldest_observation(&self, _account: AccountId, _at: Timestamp) {}
+    /// AWS has throttled so many more requests.
+    fn requests_throttled(&self, _account: AccountId, _requests: u64) {}
+    /// Users could not be read between checks; `is_new` when the reason is another one than before.
+    fn sweep_failed(&self, _account: AccountId, _error: &SourceError, _is_new: bool) {}
+    /// Users can be read between checks again.
+    fn sweep_recovered(&self, _account: AccountId) {}
 }
 
 /// Checks one account, and evaluates it again as time passes or the policy changes.
@@ -58,55 +71,8 @@ type Ended = (Duration, Option<AccountId>, Result<AccountState, SourceError>);
 
 impl Worker {
     /// Runs until dropped, which cancels a running check.
-    pub async fn run(mut self) {
-        let mut plan = Plan::new(Instant::now());
-        let mut state = self.state.take();
-        let mut account = self.account.or_else(|| state.as_ref().map(|s| s.account.id));
-        let mut check: Option<BoxFuture<'static, Ended>> = None;
-        // The policy can be another one than that of the earlier worker.
-        self.evaluate(&mut state, &mut plan);
-        loop {
-            let wake_up = match plan.next(Instant::now()) {
-                Action::Check => {
-                    plan.check_started(self.moment(account), self.timing);
-                    check = Some(self.check(state.clone(), account));
-                    continue;
-                }
-                Action::Overrun => {
-                    plan.check_overran(self.timing);
-                    self.events.check_overran(account);
-                    continue;
-                }
-                Action::Evaluate => {
-                    self.evaluate_if_due(&mut state, &mut plan);
-                    continue;
-                }
-                Action::WaitUntil(at) => at,
-            };
-            let ended = async {
-                match &mut check {
-                    Some(check) => check.await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                (took, identified, result) = ended => {
-                    check = None;
-                    account = identified.or(account);
-                    plan.check_ended(result.is_ok(), self.moment(account), self.timing, fastrand::f64());
-                    match result {
-                        Ok(new) => self.succeeded(new, took, &mut state, &mut plan),
-                        Err(error) => self.events.check_failed(account, took, &error),
-                    }
-                }
-                () = policy_change(&mut self.policy) => self.evaluate(&mut state, &mut plan),
-                () = sleep_until(wake_up) => {}
-            }
-        }
-    }
-
-    fn moment(&self, account: Option<AccountId>) -> Moment {
-        Moment { now: Instant::now(), wall_clock: (self.now)(), phase: account.map(Phase::of) }
+    pub async fn run(self) {
+        Run::new(self).run().await;
     }
 
     fn check(&self, previous: Option<Arc<AccountState>>, known: Option<AccountId>) -> BoxFuture<'static, Ended> {
@@ -122,7 +88,9 @@ impl Worker {
             let started = Instant::now();
             let deadline = saturating_add(started, limit);
             let details = policy.exemptions.needs(now());
-            let request = Request { only_user: None, details, deadline, progress: Arc::new(NoProgress) };
+            let known_report = previous.as_deref().and_then(known_report);
+            let progress = Arc::new(NoProgress);
+            let request = Request { only_user: None, details, known_report, deadline, progress };
             let account = std::sync::OnceLock::new();
             let identified = |a: &Account| {
                 if let Some(other) = known.filter(|known| *known != a.id) {
@@ -144,30 +112,161 @@ impl Worker {
             (started.elapsed(), account.get().copied(), result)
         })
     }
+}
 
-    fn succeeded(&self, new: AccountState, took: Duration, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
-        let (id, listed_at) = (new.account.id, new.listed_at().unwrap_or_default());
-        *state = Some(Arc::new(new));
-        // The policy can have changed while the check was running.
-        self.evaluate(state, plan);
-        self.events.check_succeeded(id, took, listed_at);
+/// A worker at work.
+struct Run {
+    worker: Worker,
+    plan: Plan,
+    state: Option<Arc<AccountState>>,
+    account: Option<AccountId>,
+    check: Option<BoxFuture<'static, Ended>>,
+    sweep: Sweep,
+    /// Keys that were created earlier are not new: the account was not checked then.
+    started: Timestamp,
+    /// The oldest observation as it was last reported.
+    oldest: Option<Timestamp>,
+    /// The number of throttled requests as it was last reported.
+    throttled: u64,
+}
+
+impl Run {
+    fn new(mut worker: Worker) -> Self {
+        let state = worker.state.take();
+        Run {
+            plan: Plan::new(Instant::now()),
+            account: worker.account.or_else(|| state.as_ref().map(|s| s.account.id)),
+            state,
+            check: None,
+            sweep: Sweep::default(),
+            started: (worker.now)(),
+            oldest: None,
+            throttled: 0,
+            worker,
+        }
+    }
+
+    async fn run(mut self) {
+        // The policy can be another one than that of the earlier worker.
+        self.evaluate();
+        loop {
+            match self.plan.next(Instant::now()) {
+                Action::Check => self.start_check(),
+                Action::Overrun => {
+                    self.plan.check_overran(self.worker.timing);
+                    self.worker.events.check_overran(self.known_account());
+                }
+                Action::Evaluate => self.evaluate_if_due(),
+                Action::Sweep => self.start_sweep(),
+                Action::WaitUntil(at) => self.wait(at).await,
+            }
+            self.report_throttling();
+        }
+    }
+
+    async fn wait(&mut self, until: Instant) {
+        tokio::select! {
+            ended = optional(&mut self.check) => self.check_ended(ended),
+            part = self.sweep.ended() => self.sweep_ended(part),
+            () = policy_change(&mut self.worker.policy) => self.evaluate(),
+            () = sleep_until(until) => {}
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: Instant::now(), wall_clock: (self.worker.now)(), phase: self.account.map(Phase::of) }
+    }
+
+    fn start_check(&mut self) {
+        self.sweep.stop();
+        self.plan.check_started(self.moment(), self.worker.timing);
+        self.check = Some(self.worker.check(self.state.clone(), self.account));
+    }
+
+    fn check_ended(&mut self, (took, identified, result): Ended) {
+        self.check = None;
+        self.account = identified.or(self.account);
+        self.plan.check_ended(result.is_ok(), self.moment(), self.worker.timing, fastrand::f64());
+        match result {
+            Ok(new) => {
+                let (id, listed_at) = (new.account.id, new.listed_at().unwrap_or_default());
+                // The policy can have changed while the check was running.
+                self.replace(new);
+                self.worker.events.check_succeeded(id, took, listed_at);
+                self.plan_sweep();
+            }
+            Err(error) => self.worker.events.check_failed(self.account, took, &error),
+        }
+    }
+
+    /// Publishes a new state, and reports the new keys that it shows.
+    fn replace(&mut self, new: AccountState) {
+        let new_keys = new.new_keys(self.state.as_deref(), self.started);
+        self.state = Some(Arc::new(new));
+        self.evaluate();
+        let now = (self.worker.now)();
+        for created in new_keys {
+            self.worker.events.key_detected(Duration::try_from(now.duration_since(created)).unwrap_or_default());
+        }
+        self.oldest = None;
+        self.report_oldest();
     }
 
     /// Evaluates the state at the current time, and publishes it.
-    fn evaluate(&self, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
-        let Some(state) = state else { return };
-        let now = (self.now)();
-        let policy = Arc::clone(&self.policy.borrow());
+    fn evaluate(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let now = (self.worker.now)();
+        let policy = Arc::clone(&self.worker.policy.borrow());
         Arc::make_mut(state).evaluate(&policy, now);
-        plan.evaluate_at(state.next_change(now), now, Instant::now());
-        self.events.state_changed(state);
+        self.plan.evaluate_at(state.next_change(now), now, Instant::now());
+        self.worker.events.state_changed(state);
     }
 
     /// The wait for a wall-clock time is cut short; the time itself can still be ahead.
-    fn evaluate_if_due(&self, state: &mut Option<Arc<AccountState>>, plan: &mut Plan) {
-        if !plan.postpone_evaluation((self.now)(), Instant::now()) {
-            self.evaluate(state, plan);
+    fn evaluate_if_due(&mut self) {
+        if !self.plan.postpone_evaluation((self.worker.now)(), Instant::now()) {
+            self.evaluate();
         }
+    }
+
+    /// Reports the oldest observation if it moved by a tenth of the interval or more: the sweep moves it all the time.
+    fn report_oldest(&mut self) {
+        let Some(state) = &self.state else { return };
+        let Some(oldest) = state.oldest_observation() else { return };
+        let step = self.worker.timing.interval.as_secs_f64() / 10.0;
+        if self.oldest.is_none_or(|last| oldest.duration_since(last).as_secs_f64().abs() >= step) {
+            self.oldest = Some(oldest);
+            self.worker.events.oldest_observation(state.account.id, oldest);
+        }
+    }
+
+    /// A running check may have identified it.
+    fn known_account(&self) -> Option<AccountId> {
+        self.worker.identified.borrow().or(self.account)
+    }
+
+    /// Also while a check is running: one that is throttled can take long.
+    fn report_throttling(&mut self) {
+        let total = self.worker.source.throttled_requests();
+        if let (Some(account), Some(new)) =
+            (self.known_account(), total.checked_sub(self.throttled).filter(|new| *new > 0))
+        {
+            self.throttled = total;
+            self.worker.events.requests_throttled(account, new);
+        }
+    }
+}
+
+fn known_report(state: &AccountState) -> Option<KnownReport> {
+    let generated_at = state.listed_at().filter(|_| state.collector() == Some(Collector::Report))?;
+    Some(KnownReport { generated_at, users: state.users().len() })
+}
+
+/// The result of a future that is running, if there is one. The future stays: it is not to be polled after its end.
+async fn optional<T>(running: &mut Option<BoxFuture<'static, T>>) -> T {
+    match running {
+        Some(running) => running.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -235,7 +235,7 @@ fn files_need_no_aws() {
 fn a_fix_clears_at_the_next_check_though_the_report_is_old() {
     let iam = FakeIam::start(Account::example());
     iam.freeze_report();
-    let exporter = serve(&iam, ["--collector=report"]);
+    let exporter = serve(&iam, ["--collector=report", "--sweep.max-requests-per-second=0"]);
     let metrics = exporter.wait_for_success();
     assert_eq!(metrics.value(VIOLATIONS), Some(2.0));
     iam.change(|account| account.user("bob").keys[0].active = false);
@@ -262,7 +262,7 @@ fn a_fix_of_another_rule_clears_at_the_next_check_too() {
     let old = r#"aws_iam_access_key_violations{account_id="123456789012",rule="key_age"}"#;
     let iam = FakeIam::start(Account::new([User::new("old", [Key::active(200)]), User::new("new", [Key::active(2)])]));
     iam.freeze_report();
-    let exporter = serve(&iam, ["--collector=report"]);
+    let exporter = serve(&iam, ["--collector=report", "--sweep.max-requests-per-second=0"]);
     assert_eq!(exporter.wait_for_success().value(old), Some(1.0));
     iam.change(|account| account.user("old").keys[0].active = false);
     exporter.wait_for_sample(old, 0.0);
@@ -286,8 +286,8 @@ fn users_with_old_keys_are_read_live_in_turn() {
 #[test]
 fn a_new_report_wins_over_an_older_observation() {
     let iam = FakeIam::start(Account::example());
-    iam.freeze_report();
-    let exporter = serve(&iam, ["--collector=report"]);
+    iam.set_report(Report::Fresh { age: SignedDuration::from_hours(4) });
+    let exporter = serve(&iam, ["--collector=report", "--sweep.max-requests-per-second=0"]);
     exporter.wait_for_success();
     iam.change(|account| account.user("bob").keys[0].active = false);
     exporter.wait_for_sample(VIOLATIONS, 1.0);

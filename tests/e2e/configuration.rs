@@ -56,6 +56,7 @@ fn the_documented_defaults_hold() {
         ("aws.max_requests_per_second", "10"),
         ("aws.max_accounts", "64"),
         ("aws.concurrency", "64"),
+        ("sweep.max_requests_per_second", "2"),
         ("metrics.users", "all"),
         ("metrics.user_info", "false"),
         ("metrics.access_key_id", "false"),

@@ -1,8 +1,9 @@
 //! Failures are reported, and never remove or replace known data.
 
-use crate::common::{Account, FakeIam, Fault, Key, On, Pages, User};
+use crate::common::{Account, FakeIam, Fault, Key, On, Pages, Report, User};
 use crate::exporter::{Exporter, check, cli, serve, wait_for, wait_until};
 use crate::metrics::Metrics;
+use jiff::SignedDuration;
 
 const UP: &str = r#"iam_key_exporter_account_up{account_id="123456789012"}"#;
 const UP_UNKNOWN: &str = r#"iam_key_exporter_account_up{account_id="unknown"}"#;
@@ -198,6 +199,8 @@ fn failures_after_a_good_check_change_no_data() {
     for (collector, on, fault, reason) in failures {
         let what = format!("{collector}, {on:?}, {fault:?}");
         let iam = FakeIam::start(Account::example().root_keys(1));
+        // Old enough to be transferred by every check.
+        iam.set_report(Report::Fresh { age: SignedDuration::from_hours(4) });
         let exporter = serve(&iam, [format!("--collector={collector}"), "--check.timeout=10s".into()]);
         let before = exporter.wait_for_success();
         assert_eq!(before.value(VIOLATIONS), Some(2.0), "{what}");

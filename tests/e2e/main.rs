@@ -21,6 +21,7 @@ mod exposition;
 mod honest_failure;
 mod malformed;
 mod output;
+mod pacing;
 mod reload;
 mod requests;
 mod shutdown;

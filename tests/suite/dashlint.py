@@ -157,6 +157,10 @@ def contract():
     for line in (ROOT / "docs/metrics.md").read_text().splitlines():
         if match := re.match(r"\| `((?:aws_iam|iam_key_exporter)_\w+)` \| (\w+) \| (.*?) \|", line):
             metrics[match[1]] = (match[2], re.findall(r"`(\w+)", match[3]))
+            if match[2] == "histogram":
+                labels = metrics.pop(match[1])[1]
+                metrics[f"{match[1]}_bucket"] = ("counter", [*labels, "le"])
+                metrics |= {f"{match[1]}_{part}": ("counter", labels) for part in ("sum", "count")}
     for name in "up scrape_duration_seconds scrape_samples_scraped".split():
         metrics[name] = ("gauge", [])
     for name in "resident_memory_bytes virtual_memory_bytes open_fds max_fds threads start_time_seconds".split():

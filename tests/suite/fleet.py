@@ -212,6 +212,16 @@ def write_account(writer, account, times, user_times):
         "iam_key_exporter_account_facts_timestamp_seconds", one, [(t, good(t) - account.duration) for t in times]
     )
     writer.series("iam_key_exporter_checks_total", one, [(t, (t - times[0] + DAY) // 300) for t in times])
+    writer.series(
+        "iam_key_exporter_account_oldest_observation_timestamp_seconds",
+        one,
+        [(t, good(t) - account.duration - phase) for t in times],
+    )
+    for name, rate in (("check_overruns", 1 / 3600), ("throttled_requests", 1 / 600), ("sweep_failures", 1 / 7200)):
+        rate = rate if account.failing else 0
+        writer.series(
+            f"iam_key_exporter_account_{name}_total", one, [(t, int(rate * (t - times[0] + DAY))) for t in times]
+        )
     for reason in REASONS:
         failed = (lambda t: max(0, t - broke) // 300) if reason == account.failing else (lambda t: 0)
         writer.series(
@@ -256,6 +266,11 @@ def write_exporter(writer, fleet, times, state):
             "iam_key_exporter_aws_request_failures_total",
             labels,
             [(t, rate * len(fleet) / 10 * (t - times[0] + DAY)) for t in times],
+        )
+    new_keys = lambda t: len(fleet) * (t - times[0] + DAY) // 600
+    for le, share in (("60", 0.1), ("300", 0.5), ("1800", 0.8), ("14400", 0.99), ("+Inf", 1)):
+        writer.series(
+            "iam_key_exporter_detection_delay_seconds_bucket", {"le": le}, [(t, int(share * new_keys(t))) for t in times]
         )
     for encoding, size in (("identity", 520), ("gzip", 38)):
         writer.series(

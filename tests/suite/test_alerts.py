@@ -187,6 +187,8 @@ def mutants():
         (stale, "            + on (job) group_left ()", "            * 0 + on (job) group_left ()"),
         ("IamKeyExporterThrottled", 'code=~"Throttling.*"', 'code=~".+"'),
         ("IamKeyExporterThrottled", 'code=~"Throttling.*"', 'code="Throttling"'),
+        ("IamKeyExporterCheckOverruns", "max by (job, account_id) (increase(", "min by (job, account_id) (increase("),
+        ("IamKeyExporterCheckOverruns", "check_overruns_total[1h]", "check_overruns_total[2h]"),
         ("IamKeyExporterClockSkew", "max by (job) (abs(", "min by (job) (abs("),
         ("IamKeyExporterClockSkew", "abs(iam_key_exporter_clock_skew_seconds)", "(iam_key_exporter_clock_skew_seconds)"),
     ):
@@ -201,6 +203,7 @@ def mutants():
         ("IamKeyExemptionUnmatched", "            unless\n          job_exemption:aws_iam_exemption_expires_timestamp_seconds:max <= time()\n", ""),
         ("IamKeyExemptionUnmatched", "\n              unless on (job) job_account:aws_iam_account_user_details_up:max == 0", ""),
         ("IamKeyExemptionUnmatched", '            job_exemption:aws_iam_exemption_matched:max{group="", tag=""} == 0\n            or\n', ""),
+        ("IamKeyExporterCheckOverruns", "          unless on (job, account_id) job_account:iam_key_exporter_account_up:max == 0\n", ""),
         ("IamKeyExporterNothingChecked", "timestamp_seconds:max[1d])", "timestamp_seconds:max[1h])"),
         ("IamKeyExporterNothingChecked", f"            or\n            max by (job) ({clock})\n", ""),
         ("IamKeyTooOld", '{rule="multiple_active_keys", user_name!=""}\n        labels', '{user_name!=""}\n        labels'),

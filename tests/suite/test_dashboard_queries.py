@@ -332,6 +332,7 @@ BY_REPLICA = {
     "Samples in a scrape",
     "Checks",
     "Failed checks by reason",
+    "Late and throttled accounts",
     "Requests by operation",
     "Failed requests",
 }

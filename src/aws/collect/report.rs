@@ -3,7 +3,7 @@
 use super::users::UserReader;
 use crate::aws::{errors, timestamp};
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp, UserName};
-use crate::source::{Request, SourceError, credential_report};
+use crate::source::{KnownReport, Request, SourceError, credential_report};
 use aws_sdk_iam::types::ReportStateType;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 /// The pause before the state is requested a second time; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// AWS generates a report when the last one is this old (IAM User Guide, "Getting credential reports").
+const VALID_FOR: Duration = Duration::from_secs(4 * 3600);
 
 pub(super) struct ReportCollector {
     reader: Arc<UserReader>,
@@ -21,8 +23,21 @@ pub(super) struct ReportCollector {
     last_recheck_failure: Mutex<Option<&'static str>>,
 }
 
+/// What a check by report reads.
+pub(super) struct Answer {
+    /// The number of users of the report.
+    pub(super) reported: usize,
+    /// Without a listing if the report is the known one.
+    pub(super) observations: Vec<Observation>,
+}
+
 enum Step {
-    Ready { content: Vec<u8>, generated_at: Timestamp },
+    Ready {
+        content: Vec<u8>,
+        generated_at: Timestamp,
+    },
+    /// AWS has no newer report than the known one.
+    Known(KnownReport),
     Wait(&'static str),
 }
 
@@ -33,15 +48,22 @@ impl ReportCollector {
 
     /// Requests a report and waits until it is complete. AWS generates one every four hours at most and returns the
     /// last one until then; the first one of a large account takes minutes.
-    async fn fetch(&self, request: &Request) -> Result<(Vec<u8>, Timestamp), SourceError> {
+    ///
+    /// A known report is not transferred again before AWS can have a newer one. GenerateCredentialReport is called
+    /// all the same: one small answer, which shows that credentials and permission are still there (a check without a
+    /// call must not succeed), and whether AWS is generating a new one against expectation.
+    async fn fetch(&self, request: &Request) -> Result<Step, SourceError> {
         request.progress.phase("waiting for the credential report", None);
         let give_up = before_deadline(request.deadline);
         let mut pause = FIRST_PAUSE;
+        let mut known = request.known_report.filter(|known| is_newest(*known, Timestamp::now()));
         loop {
-            let why = match self.try_once().await? {
-                Step::Ready { content, generated_at } => return Ok((content, generated_at)),
+            let why = match self.try_once(known).await? {
                 Step::Wait(why) => why,
+                done => return Ok(done),
             };
+            // AWS was generating one.
+            known = None;
             if Instant::now().checked_add(pause).is_none_or(|at| at >= give_up) {
                 return Err(SourceError::ReportPending(format!("{why}; the time of the check is used up")));
             }
@@ -52,7 +74,7 @@ impl ReportCollector {
     }
 
     /// Requesting a report while one is being generated has no effect, and returns its state.
-    async fn try_once(&self) -> Result<Step, SourceError> {
+    async fn try_once(&self, known: Option<KnownReport>) -> Result<Step, SourceError> {
         const OPERATION: &str = "GenerateCredentialReport";
         let iam = self.reader.aws.iam().await?;
         let state = match iam.generate_credential_report().send().await {
@@ -61,7 +83,10 @@ impl ReportCollector {
             Err(e) => return Err(errors::classify(OPERATION, &e)),
         };
         match state {
-            Some(ReportStateType::Complete) => self.get().await,
+            Some(ReportStateType::Complete) => match known {
+                Some(known) => Ok(Step::Known(known)),
+                None => self.get().await,
+            },
             Some(ReportStateType::Started | ReportStateType::Inprogress) => Ok(Step::Wait("AWS has not finished it")),
             other => Err(SourceError::UnexpectedResponse {
                 operation: OPERATION,
@@ -94,8 +119,15 @@ impl ReportCollector {
         }
     }
 
-    pub(super) async fn read(&self, account: &Account, request: &Request) -> Result<Vec<Observation>, SourceError> {
-        let (content, generated_at) = self.fetch(request).await?;
+    pub(super) async fn read(&self, account: &Account, request: &Request) -> Result<Answer, SourceError> {
+        let (content, generated_at) = match self.fetch(request).await? {
+            Step::Ready { content, generated_at } => (content, generated_at),
+            Step::Known(known) => {
+                let details = self.reader.details(account, request).await;
+                return Ok(Answer { reported: known.users, observations: details.into_iter().collect() });
+            }
+            Step::Wait(why) => return Err(SourceError::ReportPending(why.into())),
+        };
         // A report from the future would be newer than all that follows.
         let at = generated_at.min(Timestamp::now());
         let report = credential_report::parse(&content, at, Collector::Report)
@@ -104,10 +136,13 @@ impl ReportCollector {
         if report.account.id != account.id {
             return Err(SourceError::AccountMismatch { expected: account.id, found: report.account.id });
         }
-        let root = report.root_active_keys.map_or(RootKeys::NotIncluded, RootKeys::Active);
+        let reported = report.listing.users().len();
+        // AWS's reports have a row of the root user.
+        let root = report.root_active_keys.map_or(RootKeys::Failed("unexpected_response"), RootKeys::Active);
         let details = self.reader.details(account, request).await;
         let listing = Observation::Listing(report.listing);
-        Ok([listing, Observation::Root { at, keys: root }].into_iter().chain(details).collect())
+        let observations = [listing, Observation::Root { at, keys: root }].into_iter().chain(details).collect();
+        Ok(Answer { reported, observations })
     }
 
     /// The report can be hours old: reads users live, so that fixes show at the next check. What is known of a user that
@@ -166,6 +201,11 @@ impl ReportCollector {
         }
         *last = reason;
     }
+}
+
+/// Whether AWS can have no newer report. A clock that was set back says nothing.
+fn is_newest(known: KnownReport, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(known.generated_at)).is_ok_and(|age| age < VALID_FOR)
 }
 
 fn code<E: ProvideErrorMetadata>(error: &SdkError<E, aws_smithy_runtime_api::http::Response>) -> Option<&str> {

@@ -7,6 +7,8 @@ use crate::model::{
     Timestamp, UserName,
 };
 use crate::source::{Request, SourceError};
+use aws_sdk_iam as iam;
+use aws_sdk_iam::config::retry::RetryConfig;
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
 use futures_util::StreamExt;
 use std::collections::HashSet;
@@ -34,6 +36,15 @@ pub struct UserReader {
     pub(super) most_users: AtomicUsize,
     /// Why tags and groups could not be read at the last check, so that a lasting failure is logged once.
     pub(super) last_details_failure: Mutex<Option<&'static str>>,
+}
+
+/// How often a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retries {
+    /// As the SDK is configured.
+    Configured,
+    /// Once.
+    None,
 }
 
 /// A user as ListUsers returns it.
@@ -100,12 +111,17 @@ impl UserReader {
     }
 
     /// One user's keys, read now; [`Observation::UserGone`] if AWS returns `NoSuchEntity`.
-    pub(super) async fn user_keys(&self, name: &UserName) -> Result<Observation, SourceError> {
+    pub(super) async fn user_keys(
+        &self,
+        name: &UserName,
+        retries: Retries,
+        last_used: bool,
+    ) -> Result<Observation, SourceError> {
         let at = Timestamp::now();
-        let Some(mut keys) = self.list_access_keys(name).await? else {
+        let Some(mut keys) = self.list_access_keys(name, retries).await? else {
             return Ok(Observation::UserGone { user: name.clone(), at });
         };
-        if self.options.last_used {
+        if last_used {
             for key in &mut keys {
                 if let Some(id) = &key.id {
                     let last_used = self.last_used(id).await?;
@@ -117,7 +133,7 @@ impl UserReader {
     }
 
     /// `None` when there is no such user.
-    async fn list_access_keys(&self, name: &UserName) -> Result<Option<Vec<AccessKey>>, SourceError> {
+    async fn list_access_keys(&self, name: &UserName, retries: Retries) -> Result<Option<Vec<AccessKey>>, SourceError> {
         const OPERATION: &str = "ListAccessKeys";
         let iam = self.aws.iam().await?;
         let mut keys = Vec::new();
@@ -125,7 +141,14 @@ impl UserReader {
         loop {
             // Without a user name IAM would answer for the caller.
             let request = iam.list_access_keys().user_name(name.as_str()).max_items(PAGE).set_marker(pages.marker());
-            let answer = match request.send().await {
+            let answer = match retries {
+                Retries::Configured => request.send().await,
+                Retries::None => {
+                    let once = iam::config::Builder::new().retry_config(RetryConfig::disabled());
+                    request.customize().config_override(once).send().await
+                }
+            };
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(e) if errors::is_no_such_entity(&e) => return Ok(None),
                 Err(e) => return Err(errors::classify(OPERATION, &e)),
@@ -164,9 +187,10 @@ impl UserReader {
         mut done: impl FnMut(UserName, T, Result<Observation, SourceError>),
     ) {
         let reads = futures_util::stream::iter(users).map(|(name, extra)| async move {
+            let keys = self.user_keys(&name, Retries::Configured, self.options.last_used);
             let read = match until {
-                None => self.user_keys(&name).await,
-                Some(until) => timeout_at(until, self.user_keys(&name)).await.unwrap_or_else(|_| {
+                None => keys.await,
+                Some(until) => timeout_at(until, keys).await.unwrap_or_else(|_| {
                     Err(SourceError::Timeout("ListAccessKeys was not answered in the time of the check".into()))
                 }),
             };

@@ -22,6 +22,9 @@ pub struct AccountMetrics {
     failures: Vec<u64>,
     last_duration: Option<Duration>,
     overruns: u64,
+    throttled: u64,
+    sweep_failures: u64,
+    oldest_observation: Option<Timestamp>,
 }
 
 /// A family of metrics about the exporter with a series, or several, for each account.
@@ -83,6 +86,24 @@ pub static ACCOUNT_FAMILIES: &[AccountFamily] = &[
         help: "Checks of the account that were left out because the one before was still running or waiting.",
         kind: Kind::Counter,
         samples: |m, labels, out| out.add(labels, m.overruns.cast_signed()),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_oldest_observation_timestamp_seconds",
+        help: "When the oldest observation of a user of the account was true.",
+        kind: Kind::Gauge,
+        samples: |m, labels, out| time(m.oldest_observation, labels, out),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_sweep_failures_total",
+        help: "Times that users of the account could not be read between checks.",
+        kind: Kind::Counter,
+        samples: |m, labels, out| out.add(labels, m.sweep_failures.cast_signed()),
+    },
+    AccountFamily {
+        name: "iam_key_exporter_account_throttled_requests_total",
+        help: "Requests for the account that AWS throttled, retries included.",
+        kind: Kind::Counter,
+        samples: |m, labels, out| out.add(labels, m.throttled.cast_signed()),
     },
 ];
 
@@ -152,5 +173,20 @@ impl Parts {
     /// A check was left out: the one before it was still running, or waiting.
     pub fn check_overran(&self, account_id: &str) {
         self.change(account_id, |m| m.overruns += 1);
+    }
+
+    /// AWS has throttled so many more requests.
+    pub fn requests_throttled(&self, account_id: &str, requests: u64) {
+        self.change(account_id, |m| m.throttled += requests);
+    }
+
+    /// Users could not be read between checks.
+    pub fn sweep_failed(&self, account_id: &str) {
+        self.change(account_id, |m| m.sweep_failures += 1);
+    }
+
+    /// The oldest observation of a user was true at this time.
+    pub fn oldest_observation(&self, account_id: &str, at: Timestamp) {
+        self.change(account_id, |m| m.oldest_observation = Some(at));
     }
 }

@@ -400,6 +400,49 @@ fn the_plan_is_a_function_of_its_state_and_the_time() {
     }
 }
 
+#[test]
+fn the_sweep_comes_last_and_only_after_a_check_that_succeeded() {
+    let start = Instant::now();
+    let second = Duration::from_secs(1);
+    let at = |seconds: u32| Moment {
+        now: start + second * seconds,
+        wall_clock: Timestamp::UNIX_EPOCH + second * seconds,
+        phase: None,
+    };
+    let mut plan = Plan::new(start);
+    plan.sweep_at(start);
+    assert_eq!(plan.next(start), Action::Check, "a check is due");
+    plan.check_started(at(0), TIMING);
+    plan.sweep_at(start);
+    assert!(matches!(plan.next(start), Action::WaitUntil(_)), "a check is running");
+    plan.check_ended(true, at(0), TIMING, 0.5);
+    plan.sweep_at(start + second);
+    assert_eq!(plan.next(start), Action::WaitUntil(start + second));
+    assert_eq!(plan.next(start + second), Action::Sweep);
+    plan.evaluate_at(Some(Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH, start);
+    assert_eq!(plan.next(start + second), Action::Evaluate);
+    plan.evaluate_at(None, Timestamp::UNIX_EPOCH, start);
+    plan.sweep_started();
+    assert_eq!(plan.next(start + second), Action::WaitUntil(start + TIMING.interval), "users are being read");
+
+    plan.sweep_failed(start + second, TIMING, 0.5);
+    assert_eq!(plan.next(start + second), Action::WaitUntil(start + second * 6));
+    plan.sweep_failed(start + second * 6, TIMING, 0.5);
+    assert_eq!(plan.next(start + second * 6), Action::WaitUntil(start + second * 16));
+    plan.check_started(at(7), TIMING);
+    plan.check_ended(true, at(7), TIMING, 0.5);
+    plan.sweep_at(start + second * 7);
+    assert_eq!(plan.next(start + second * 7), Action::WaitUntil(start + second * 16), "a check ends no pause");
+    plan.sweep_succeeded(start + second * 20);
+    plan.sweep_failed(start + second * 20, TIMING, 0.5);
+    assert_eq!(plan.next(start + second * 20), Action::WaitUntil(start + second * 25), "from the beginning");
+
+    plan.check_started(at(30), TIMING);
+    plan.check_ended(false, at(30), TIMING, 0.5);
+    plan.sweep_at(start + second * 30);
+    assert_eq!(plan.next(start + second * 30), Action::WaitUntil(start + second * 35), "for the check");
+}
+
 /// With the phase of an account, whose times are `due` and an interval later, and so on.
 #[test]
 fn checks_are_due_once_an_interval_whatever_happens_in_it() {
