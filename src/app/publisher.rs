@@ -77,12 +77,15 @@ impl Publisher {
 
     /// Changes the snapshot and publishes it in one step.
     fn update(&self, update: impl FnOnce(&mut Snapshot, Timestamp)) {
-        let policy = Arc::clone(&self.config.borrow().policy);
+        let (policy, shard) = {
+            let config = self.config.borrow();
+            (Arc::clone(&config.policy), config.shard)
+        };
         let mut snapshot = lock(&self.snapshot);
         let now = Timestamp::now();
         snapshot.set_policy(&policy);
         update(&mut snapshot, now);
-        lock(&self.log).exemptions_changed(&snapshot, now);
+        lock(&self.log).exemptions_changed(&snapshot, shard.total == 1, now);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::common::{Account, FakeIam, Fault, Key, Member, On, Organization, Pages, User};
 use crate::exporter::{Cli, Exporter, cli, wait_until};
 use crate::metrics::Metrics;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ORGANIZATION: &str = "organization: { role_name: iam-key-exporter, refresh_interval: 1s }\n";
 const ORGANIZATION_UP: &str = "iam_key_exporter_organization_up";
@@ -280,6 +280,42 @@ fn shards_together_have_every_account_once() {
         }
         assert_eq!(union, whole, "{total} shards");
         assert_eq!(sum, whole.len(), "no account is in two of {total} shards");
+    }
+}
+
+/// Each process knows a part of the users: the maximum over the processes is what one process with all accounts exports.
+#[test]
+fn the_maximum_over_shards_says_which_exemptions_match() {
+    let iam = fake("2345678");
+    iam.change_member("333333333333", |account| account.user("eve").tags = vec![("team".into(), "web".into())]);
+    let exemptions = "exemptions:
+- {user: eve, account: '222222222222', reason: r, expires: 2099-01-01}
+- {tag: {team: web}, reason: r, expires: 2099-01-01}
+- {path: /nowhere/, reason: r, expires: 2099-01-01}
+- {user: frank, account: '999999999999', reason: r, expires: 2099-01-01}
+";
+    let exempting = |flags: &[&str], warnings: usize| {
+        let exporter = command(&iam, &format!("{ORGANIZATION}{exemptions}")).args(flags).serve();
+        let metrics = ready(&exporter);
+        let matched = metrics.of("aws_iam_exemption_matched");
+        let samples = matched.lines().filter_map(|l| l.rsplit_once(' ')).filter(|(series, _)| !series.starts_with('#'));
+        let samples = samples.map(|(series, value)| (series.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>();
+        // No shard knows all users.
+        wait_until("the warnings", || exporter.logged("matches no user") == warnings);
+        samples
+    };
+    let all = exempting(&[], 2);
+    assert_eq!(all.values().collect::<Vec<_>>(), ["0", "1", "1", "0"], "{all:?}");
+    for total in [2, 3] {
+        let mut most = BTreeMap::new();
+        for index in 0..total {
+            let shard = [&*format!("--shard={index}"), &*format!("--total-shards={total}")];
+            for (series, value) in exempting(&shard, 0) {
+                let most: &mut String = most.entry(series).or_default();
+                *most = value.max(most.clone());
+            }
+        }
+        assert_eq!(most, all, "{total} shards");
     }
 }
 

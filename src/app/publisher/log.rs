@@ -104,8 +104,9 @@ impl Log {
         logged.warnings = warnings;
     }
 
-    /// The states of exemptions may have changed. What was logged about one whose state is not known for now stays.
-    pub(super) fn exemptions_changed(&mut self, snapshot: &Snapshot, now: Timestamp) {
+    /// The states of exemptions may have changed. What was logged about one whose state is not known for now stays. An
+    /// exemption that matches no user is a warning where this process checks all accounts; another shard can have the user.
+    pub(super) fn exemptions_changed(&mut self, snapshot: &Snapshot, all_accounts: bool, now: Timestamp) {
         let states: Vec<_> = snapshot.exemption_states(now).collect();
         if states == self.exemptions {
             return;
@@ -117,7 +118,7 @@ impl Log {
                 match state {
                     Some(ExemptionState::Used) => None,
                     Some(ExemptionState::Expired) => Some(warning(true)),
-                    Some(ExemptionState::Unmatched) => Some(warning(false)),
+                    Some(ExemptionState::Unmatched) => Some(warning(false)).filter(|_| all_accounts),
                     None => Some(warning(false)).filter(|w| self.exemption_warnings.contains(w)),
                 }
             })
