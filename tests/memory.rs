@@ -1,9 +1,10 @@
 //! Memory per user, counted by the allocator: one process holds hundreds of thousands of users.
 
+use iam_key_exporter::aws::{self, Process};
 use iam_key_exporter::exposition::{Options, Parts, Users};
 use iam_key_exporter::model::{
-    AccessKey, AccessKeyId, Account, Collector, DetailsResult, DetailsScope, KeyStatus, KeysResult, LastUsed,
-    ListedUser, Listing, Observation, Partition, Tag, Timestamp, UserDetails, UserName,
+    Access, AccessKey, AccessKeyId, Account, Collector, DetailsResult, DetailsScope, KeyStatus, KeysResult, LastUsed,
+    ListedUser, Listing, Observation, Partition, Role, Tag, Timestamp, UserDetails, UserName,
 };
 use iam_key_exporter::policy::Policy;
 use iam_key_exporter::state::{AccountState, Snapshot};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const USERS: usize = 5000;
+/// Bytes of the access to one of many accounts.
+const MOST_OF_ACCESS: usize = 3000;
 /// Bytes of a user with two keys: inventory and verdict, without the exposition.
 const MOST: usize = 250;
 /// Bytes of such a user in the exposition, of which all text is compressed: eight series, about 800 bytes as plain text.
@@ -105,6 +108,21 @@ fn bytes_of_details() -> usize {
     bytes / USERS
 }
 
+/// The bytes of access to one account by a role, without its session, and without clients of the SDK, which checks make.
+fn bytes_of_access() -> usize {
+    const ACCOUNTS: usize = 1000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _runtime = runtime.enter();
+    let process = Process::new(aws::Settings { region: None, profile: None, concurrency: 64 }, Arc::new(()));
+    let before = ALLOCATOR.current_usage();
+    let access = |i: usize| {
+        let role = Role::new(format!("arn:aws:iam::{i:012}:role/iam-key-exporter").parse().unwrap());
+        process.account(Access::Role(Box::new(role)), format!("account-{i}"), 10.0)
+    };
+    let _accounts: Vec<_> = (0..ACCOUNTS).map(access).collect();
+    (ALLOCATOR.current_usage() - before) / ACCOUNTS
+}
+
 /// One test: the allocator counts for the process.
 #[test]
 fn a_user_with_two_keys_takes_at_most_250_bytes_and_60_in_the_exposition() {
@@ -112,6 +130,9 @@ fn a_user_with_two_keys_takes_at_most_250_bytes_and_60_in_the_exposition() {
     let violating = bytes_per_user(KeyStatus::Active);
     let all = exposed_bytes_per_user(Users::All, KeyStatus::Active);
     let none = exposed_bytes_per_user(Users::Violating, KeyStatus::Inactive);
+    let access = bytes_of_access();
+    println!("bytes of the access to an account: {access}");
+    assert!(access <= MOST_OF_ACCESS, "{access} bytes of the access to an account");
     println!("bytes per user with two keys: {compliant} compliant, {violating} in violation");
     println!("in the exposition: {all} with series of its own, {none} without");
     let details = bytes_of_details();

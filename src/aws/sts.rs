@@ -53,16 +53,16 @@ impl Sts {
             return Err(SourceError::AccountMismatch { expected: role.arn.account, found: account });
         }
         // The end of the session is by AWS's clock.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(self.process.clock_skew_seconds());
-        let left = u64::try_from(sts.expiration().secs().saturating_sub(now)).unwrap_or(0);
-        if left == 0 {
+        let end = sts.expiration().secs().saturating_sub(self.process.clock_skew_seconds());
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(end).unwrap_or(0)));
+        let lifetime = end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+        if lifetime.is_zero() {
             return Err(unexpected("the session is over already".into()));
         }
         let token = Some(sts.session_token().to_owned());
         // Without its end: the SDK must not judge it by the local clock.
         let credentials = Credentials::new(sts.access_key_id(), sts.secret_access_key(), token, None, ASSUME_ROLE);
-        Ok(Session { account, partition, credentials, lifetime: Duration::from_secs(left) })
+        Ok(Session { account, partition, credentials, lifetime })
     }
 }
 

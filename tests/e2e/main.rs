@@ -24,6 +24,7 @@ mod output;
 mod pacing;
 mod reload;
 mod requests;
+mod roles;
 mod shutdown;
 mod trust;
 mod web;
