@@ -111,8 +111,10 @@ fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
 fn key_of_value(text: &str, line: u64, column: u64) -> Option<&str> {
     let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
     let column = usize::try_from(column).ok()?.checked_sub(1)?;
-    let (end, _) = line.char_indices().nth(column)?;
-    let before = line.get(..end)?.trim_end().strip_suffix(':')?;
+    // With nothing after the key, the place is that of the colon, or the end of the line.
+    let end = line.char_indices().nth(column).map_or(line.len(), |(end, _)| end);
+    let (before, value) = line.split_at_checked(end)?;
+    let before = if value.starts_with(':') { before } else { before.trim_end().strip_suffix(':')? };
     let start = before.rfind(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(0, |at| at.saturating_add(1));
     before.get(start..).filter(|key| !key.is_empty())
 }
@@ -206,6 +208,11 @@ mod tests {
     fn mistakes_in_values_name_the_key() {
         for (text, message) in [
             ("check:\n  timeout: soon\n", "line 2 column 12: timeout: \"soon\" is not a duration"),
+            (
+                "exemptions:\n- reason: r\n  user:\n  expires: 2027-01-01\n",
+                "line 3 column 7: user: it must not be empty",
+            ),
+            ("exemptions:\n- {user: a, tag: {}}\n", "line 2 column 18: tag: it must not be empty"),
             ("check: {interval: 5m, timeout: 0s}\n", "line 1 column 32: timeout: it must be longer than zero"),
             ("collector: sideways\n", "line 1 column 12: collector: unknown variant"),
             ("checks: {}\n", "line 1 column 1: unknown field"),

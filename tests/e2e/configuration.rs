@@ -78,6 +78,7 @@ policy:
 exemptions:
   - { user: "ci-*", account: "012345678901", rule: key_age, reason: "it: says # no", expires: 2099-12-31 }
   - { user: "*", reason: all, expires: 2020-01-01 }
+  - { path: "/service: x/*", group: "bots # 1", tag: { "cost: centre": "4711", team: "*" }, reason: r, expires: 2020-01-01 }
 account: { name: "Größe: 1" }
 collect: { tags: [Owner, "cost: centre"] }
 web: { listen_address: ["127.0.0.1:1234", "[::1]:1234"] }
@@ -86,9 +87,17 @@ aws: { region: eu-west-1, profile: audit, max_requests_per_second: 2.5 }
     let first = verify(&["--config.file=c.yaml"]).file("c.yaml", file).run().expect(0).stdout();
     let again = verify(&["--config.file=again.yaml"]).file("again.yaml", &first).run().expect(0).stdout();
     assert_eq!(again, first);
-    for part in
-        ["012345678901", "it: says # no", "Größe: 1", "cost: centre", "[::1]:1234", "audit", "2.5", "2099-12-31"]
-    {
+    for part in [
+        "012345678901",
+        "it: says # no",
+        "Größe: 1",
+        "cost: centre",
+        "[::1]:1234",
+        "audit",
+        "2.5",
+        "2099-12-31",
+        "bots # 1",
+    ] {
         assert!(first.contains(part), "{part} is lost:\n{first}");
     }
     let defaults = verify(&[]).run().expect(0).stdout();
@@ -113,6 +122,9 @@ fn mistakes_in_the_file_are_named_by_line_and_column() {
         ("exemptions:\n- user: bob\n  expires: 2099-01-01\n", "line 3 column 3", "reason"),
         ("exemptions:\n- user: bob\n  reason: x\n", "line 3 column 3", "expires"),
         ("exemptions:\n- user: bob\n  reason: x\n  expires: 2099-02-31\n", "line 4 column 12", "2099-02-31"),
+        ("exemptions:\n- reason: x\n  expires: 2099-01-01\n", "line 2 column 3", "user, path, group and tag"),
+        ("exemptions:\n- path: service\n  reason: x\n  expires: 2099-01-01\n", "line 2 column 9: path", "slash"),
+        ("exemptions:\n- tag: {team: }\n  reason: x\n  expires: 2099-01-01\n", "line 2", "team"),
         (
             "exemptions:\n- user: bob\n  reason: x\n  rule: keys\n  expires: 2099-01-01\n",
             "line 4 column 9",
@@ -166,6 +178,7 @@ fn mistakes_in_flags_and_environment_name_the_flag() {
         ["--web.listen-address=::1:80"],
         ["--web.max-connections=0"],
         ["--collect.tags=a,,b"],
+        ["--collect.owner-tag=a,A"],
         ["--config.file=missing.yaml"],
     ] {
         let ran = verify(&args).run().expect(2);
