@@ -180,7 +180,8 @@ fn by_code(
     request_id: Option<&str>,
 ) -> SourceError {
     let mut text = match code {
-        Some(code) => shorten(redact(code)),
+        // Some codes are as long as a token.
+        Some(code) => known_code(code).map_or_else(|| shorten(redact(code)), str::to_owned),
         None => format!("HTTP status {status} without an error code"),
     };
     if let Some(message) = message.filter(|_| code.is_some()) {
@@ -251,8 +252,12 @@ mod tests {
             (None, 429, "throttled"),
             (Some("Wonderful"), 400, "unexpected_response"),
             (Some("ReportExpired"), 410, "unexpected_response"),
+            (Some("AWSOrganizationsNotInUseException"), 400, "unexpected_response"),
+            (Some("AccessDeniedForDependencyException"), 400, "access_denied"),
         ] {
-            assert_eq!(by_code("ListUsers", code, status, Some("m"), None).reason(), reason, "{code:?} {status}");
+            let error = by_code("ListUsers", code, status, Some("m"), None);
+            assert_eq!(error.reason(), reason, "{code:?} {status}");
+            assert!(error.to_string().contains(code.unwrap_or("without an error code")), "{error}");
         }
     }
 
