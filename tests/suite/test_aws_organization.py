@@ -7,15 +7,17 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 
 import botocore.exceptions
 import pytest
+import yaml
 
-from harness import ACCOUNT, ROOT, exporter_binary
+from harness import ACCOUNT, ROOT, TOOLS, exporter_binary
 from infrastructure import AWS, broken_rules, deploy, documents, initialised, lint, plan, refuses, resources, role_of, stubbed, template, tofu
 from ministack import Ministack
 from simulator import ALLOW_ALL, all_actions, document, simulate, verdicts
-from snippets import FakeService, aws_environment, blocks, executes, named, runner
+from snippets import FakeService, aws_environment, bad_shell, blocks, executed, executes, named, runner
 
 # The accounts of the examples: the files of deploy/aws name the first one.
 HUB, MEMBER, STRANGER = ACCOUNT, "210987654321", "999988887777"
@@ -564,7 +566,7 @@ def test_the_management_account_of_the_page(run, moto):
 
 def test_the_configurations_of_the_page(tmp_path):
     """Each is valid, and has no setting without effect."""
-    written = [block for block in blocks(PAGE) if block.language == "yaml"]
+    written = [block for block in blocks(PAGE) if block.language == "yaml" and block.name != "values"]
     assert len(written) >= 4
     for block in written:
         path = tmp_path / "config.yaml"
@@ -573,3 +575,29 @@ def test_the_configurations_of_the_page(tmp_path):
         assert (result.returncode, result.stderr) == (0, ""), f"{block.where}: {result.stderr}"
         for setting in re.findall(r"^ *(?:- )?(\w+):", block.text, flags=re.M):
             assert f"{setting}:" in result.stdout, f"{block.where}: {setting}"
+
+
+def test_the_values_of_the_page_have_its_configuration():
+    values = named("text", PAGE)["values"].text
+    assert yaml.safe_load(values) == {"config": yaml.safe_load(named("file", PAGE)["config.yaml"].text)}
+    command = [TOOLS.bin("helm3"), "template", "iam-key-exporter", ROOT / "helm" / "iam-key-exporter", "--kube-version=1.34.0", "--values=-"]
+    rendered = subprocess.run(command, input=values, capture_output=True, text=True)
+    assert rendered.returncode == 0, rendered.stderr
+    assert "role_name: iam-key-exporter" in rendered.stdout
+
+
+@executes("association")
+def test_the_association_of_the_page(run):
+    with FakeService({"association": {}}) as eks:
+        run("association", env={"AWS_ENDPOINT_URL_EKS": eks.url})
+    ((path, _, body),) = eks.requests
+    assert path == "/clusters/production/pod-identity-associations"
+    assert (body["namespace"], body["serviceAccount"], body["roleArn"]) == ("monitoring", "iam-key-exporter", HUB_ROLE)
+
+
+def test_every_block_of_the_page_is_run_by_a_test():
+    import test_trust
+
+    assert sorted(executed(sys.modules[__name__]) + executed(test_trust)) == sorted(named("run", PAGE))
+    assert all(block.name for block in blocks(PAGE)), "a block without a name, so no test runs it"
+    assert bad_shell(PAGE) == []
