@@ -27,7 +27,7 @@ pub struct Cli {
 pub enum Action {
     /// Check periodically and serve metrics
     Serve(ConfigArgs<true>),
-    /// Check once and exit: 0 compliant, 1 violations, 2 usage or configuration, 3 check failed or was incomplete
+    /// Check every account once and exit: 0 compliant, 1 violations, 2 usage or configuration, 3 failed or incomplete
     Check(CheckArgs),
     /// Validate the configuration and print the effective settings
     VerifyConfig(ConfigArgs<true>),
@@ -100,7 +100,10 @@ pub struct OutputArgs {
     /// Write the result to this file, atomically if it is a regular file, instead of standard output
     #[arg(long = "output-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output_file: Option<PathBuf>,
-    /// Check this user only
+    /// Check this account only, one of those that the configuration selects
+    #[arg(long = "account", value_name = "ID")]
+    pub account: Option<String>,
+    /// Check this user only, in one account
     #[arg(long = "user", value_name = "NAME")]
     pub user: Option<String>,
     /// Colors; with `auto`, on a terminal and without NO_COLOR

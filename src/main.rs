@@ -1,6 +1,6 @@
 //! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
-use iam_key_exporter::app::{self, CheckError, ShutdownSignals, Verdict};
+use iam_key_exporter::app::{self, ShutdownSignals, Verdict};
 use iam_key_exporter::cli::{self, Action, CheckArgs};
 use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
@@ -88,7 +88,7 @@ async fn check(args: CheckArgs) -> ExitCode {
         Ok(Verdict::Compliant) => ExitCode::SUCCESS,
         Ok(Verdict::Violations) => ExitCode::from(VIOLATIONS),
         Ok(Verdict::Incomplete) => ExitCode::from(INCOMPLETE),
-        Err(error @ (CheckError::NoSuchUser(_) | CheckError::Output { .. })) => fail(USAGE, &error),
+        Err(error) if error.is_usage() => fail(USAGE, &error),
         Err(error) => fail(INCOMPLETE, &error),
     }
 }

@@ -6,15 +6,56 @@ mod layout;
 pub mod prometheus;
 pub mod table;
 
-use crate::model::{AccessKey, AccessKeyId, Keys, LastUsed, Timestamp};
-use crate::policy::{Advice, FindingState};
+use crate::model::{AccessKey, AccessKeyId, AccountId, Keys, LastUsed, Timestamp};
+use crate::policy::{Advice, FindingState, Status};
 use crate::state::{AccountState, Entry, Snapshot, Totals};
 
-/// What is reported: one account of a snapshot, at one moment.
+/// The result over all accounts, at one moment.
+pub struct Reports<'a> {
+    /// The accounts that were read, for the Prometheus format.
+    pub snapshot: &'a Snapshot,
+    /// The accounts that were read, by ID.
+    pub accounts: Vec<Report<'a>>,
+    /// The accounts that could not be read.
+    pub failed: Vec<Failed<'a>>,
+    /// Why accounts can be missing: reason and message of a failed listing.
+    pub listing_failure: Option<(&'static str, String)>,
+    /// Whether accounts of an organisation are checked.
+    pub has_organization: bool,
+    /// Whether the configuration is about a list of accounts, also if it has one element.
+    pub lists_accounts: bool,
+    /// The time of the report.
+    pub now: Timestamp,
+}
+
+/// An account that could not be read.
+pub struct Failed<'a> {
+    /// `None` if it was not identified.
+    pub account: Option<AccountId>,
+    /// A display name; empty if there is none.
+    pub name: &'a str,
+    /// Why, from a closed list.
+    pub reason: &'static str,
+    /// Why, with the text of AWS.
+    pub message: String,
+}
+
+impl Failed<'_> {
+    fn id(&self) -> String {
+        self.account.map_or("of the credentials".to_owned(), |id| id.to_string())
+    }
+}
+
+impl Reports<'_> {
+    /// The sum over the accounts that were read.
+    fn users(&self, status: Status) -> u64 {
+        self.accounts.iter().map(|report| report.totals.users(status)).sum()
+    }
+}
+
+/// One account, at one moment.
 #[derive(Clone, Copy)]
 pub struct Report<'a> {
-    /// The account alone, for the Prometheus format.
-    pub snapshot: &'a Snapshot,
     /// The account.
     pub state: &'a AccountState,
     /// Sums over its users.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod fleet;
+pub mod once;
 mod pacing;
 mod phase;
 mod plan;

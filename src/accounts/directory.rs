@@ -166,6 +166,11 @@ impl Directory {
         }
     }
 
+    /// Whether the organisation has the account, whatever its state.
+    pub fn has_member(&self, account: AccountId) -> bool {
+        self.member(account).is_some()
+    }
+
     fn member(&self, account: AccountId) -> Option<&Member> {
         let members = &self.members.as_ref()?.members;
         // The list is in the order of the IDs.

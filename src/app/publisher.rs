@@ -1,6 +1,6 @@
 //! Publishes what workers report: metrics, the page, the status of accounts, and log records.
 
-mod log;
+pub(super) mod log;
 
 use crate::accounts::{Departure, DiscoveryError, Notice, Targets};
 use crate::config::Config;

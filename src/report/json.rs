@@ -1,13 +1,52 @@
 //! JSON: the complete result, for programs.
 
-use super::{Report, Reported, last_used};
-use crate::model::{AccessKey, LastUsed, Timestamp, count_active};
+use super::{Failed, Report, Reported, Reports, last_used};
+use crate::model::{AccessKey, AccountId, LastUsed, Timestamp, count_active};
 use crate::policy::{FindingState, Status};
 use crate::state::Entry;
 use crate::text::is_unsafe;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The result for a configuration that lists accounts, or an organisation.
+#[derive(Serialize)]
+struct Accounts<'a> {
+    checked_at: Timestamp,
+    summary: Sums,
+    accounts: Vec<Document<'a>>,
+    failed: Vec<FailedAccount<'a>>,
+    /// Null: the list of accounts is complete.
+    listing_failure: Option<Failure<'a>>,
+}
+
+#[derive(Serialize)]
+struct Sums {
+    accounts: usize,
+    failed_accounts: usize,
+    users: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct FailedAccount<'a> {
+    account: NamedAccount<'a>,
+    #[serde(flatten)]
+    failure: Failure<'a>,
+}
+
+#[derive(Serialize)]
+struct NamedAccount<'a> {
+    /// Null: the account of the credentials, which was not identified.
+    id: Option<AccountId>,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// One account.
 #[derive(Serialize)]
 struct Document<'a> {
     account: Account<'a>,
@@ -90,10 +129,38 @@ struct FindingEntry<'a> {
     last_known: bool,
 }
 
-/// The report as one JSON document with a line feed at the end, users sorted by name.
-pub fn render(report: &Report<'_>) -> String {
+/// The result as one JSON document with a line feed at the end: that of the account, or with a list of accounts that of
+/// all. Users are sorted by name.
+pub fn render(reports: &Reports<'_>) -> String {
+    let json = match &reports.accounts[..] {
+        [account] if !reports.lists_accounts => serde_json::to_string_pretty(&document(account)),
+        _ => serde_json::to_string_pretty(&accounts(reports)),
+    };
+    escape(&json.expect("strings, numbers and dates serialize")) + "\n"
+}
+
+fn accounts<'a>(reports: &'a Reports<'a>) -> Accounts<'a> {
+    let failed = |failed: &'a Failed<'a>| FailedAccount {
+        account: NamedAccount { id: failed.account, name: failed.name },
+        failure: Failure { reason: failed.reason, message: &failed.message },
+    };
+    let listing_failure = reports.listing_failure.as_ref();
+    Accounts {
+        checked_at: reports.now,
+        summary: Sums {
+            accounts: reports.accounts.len(),
+            failed_accounts: reports.failed.len(),
+            users: Status::ALL.iter().map(|s| (s.as_str(), reports.users(*s))).collect(),
+        },
+        accounts: reports.accounts.iter().map(document).collect(),
+        failed: reports.failed.iter().map(failed).collect(),
+        listing_failure: listing_failure.map(|(reason, message)| Failure { reason, message }),
+    }
+}
+
+fn document<'a>(report: &Report<'a>) -> Document<'a> {
     let state = report.state;
-    let document = Document {
+    Document {
         account: Account {
             id: state.account.id.as_str(),
             name: &state.account.name,
@@ -112,8 +179,7 @@ pub fn render(report: &Report<'_>) -> String {
             findings: report.root_findings().into_iter().map(|f| finding(report, f)).collect(),
         },
         users: report.users().map(|(entry, findings)| user(report, entry, findings)).collect(),
-    };
-    escape(&serde_json::to_string_pretty(&document).expect("strings, numbers and dates serialize")) + "\n"
+    }
 }
 
 /// JSON escapes the control characters of ASCII only; a terminal acts upon others, too. All of them are in strings.

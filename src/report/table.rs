@@ -3,7 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use super::layout::{Row, arrange};
-use super::{Report, Reported, list};
+use super::{Failed, Report, Reported, Reports, list};
 use crate::model::{AccessKey, LastUsed, Timestamp};
 use crate::policy::evaluate::ROOT;
 use crate::policy::{FindingState, Rule, Status};
@@ -20,9 +20,47 @@ pub struct Terminal {
     pub width: Option<u16>,
 }
 
-/// The report as a table and a summary. The table contains the users that are not compliant, and the root user if it
-/// violates a rule; violations come first.
-pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
+/// The accounts, each as a table and a summary. The table contains the users that are not compliant, and the root user if
+/// it violates a rule; violations come first. With several accounts, the summary of each is before its table, and the sums
+/// are at the end.
+pub fn render(reports: &Reports<'_>, terminal: Terminal) -> String {
+    if let ([report], [], None) = (&reports.accounts[..], &reports.failed[..], &reports.listing_failure) {
+        return users(report, terminal) + &summary(report);
+    }
+    let mut out = String::new();
+    for report in &reports.accounts {
+        let users = users(report, terminal);
+        if !users.is_empty() {
+            empty_line(&mut out);
+        }
+        out.push_str(&summary(report));
+        if !users.is_empty() {
+            out.push_str(users.trim_end());
+            out.push_str("\n\n");
+        }
+    }
+    for failed in &reports.failed {
+        out.push_str(&not_read(failed));
+    }
+    empty_line(&mut out);
+    out + &sums(reports)
+}
+
+/// Separates what follows, unless it is the first, or is separated already.
+fn empty_line(out: &mut String) {
+    if !out.is_empty() && !out.ends_with("\n\n") {
+        out.push('\n');
+    }
+}
+
+fn not_read(failed: &Failed<'_>) -> String {
+    let name = if failed.name.is_empty() { String::new() } else { format!(" ({})", failed.name) };
+    let text = format!("Account {}{name}, not read ({}): {}", failed.id(), failed.reason, failed.message);
+    format!("{}\n", printable(&text))
+}
+
+/// The users of an account that need attention.
+fn users(report: &Report<'_>, terminal: Terminal) -> String {
     let mut rows: Vec<(Status, Vec<Row>)> = Vec::new();
     let root = report.root_findings();
     if let Some(worst) = root.iter().map(|f| f.state.status()).max() {
@@ -37,7 +75,7 @@ pub fn render(report: &Report<'_>, terminal: Terminal) -> String {
         rows.push((entry.status(), block(start, unknown(entry), &findings, report)));
     }
     rows.sort_by_key(|(status, _)| urgency(*status));
-    arrange(rows.into_iter().map(|(_, rows)| rows).collect(), terminal.width) + &summary(report)
+    arrange(rows.into_iter().map(|(_, rows)| rows).collect(), terminal.width)
 }
 
 /// Order of the rows.
@@ -127,19 +165,36 @@ fn unknown(entry: &Entry) -> Option<String> {
     Some(format!("the keys could not be read ({})", printable(reason)))
 }
 
+/// The last lines, with several accounts.
+fn sums(reports: &Reports<'_>) -> String {
+    let mut out = String::new();
+    if let Some((reason, message)) = &reports.listing_failure {
+        let text = format!("The accounts could not be listed ({reason}): {message}");
+        out.push_str(&format!("{}\n", printable(&text)));
+    }
+    let (read, failed) = (reports.accounts.len(), reports.failed.len());
+    let missing = if failed == 0 { String::new() } else { format!(", {failed} not read") };
+    let users = reports.accounts.iter().map(|report| report.state.users().len()).sum();
+    out + &format!("{}{missing}, {}\n", count(read, "account"), by_status(users, |status| reports.users(status)))
+}
+
+/// `3 users: 2 compliant, 1 violation`.
+fn by_status(users: usize, of: impl Fn(Status) -> u64) -> String {
+    let counts = Status::ALL.iter().map(|s| (of(*s), s)).filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, s)| format!("{n} {}", s.as_str())).collect();
+    let breakdown = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+    count(users, "user") + &breakdown
+}
+
+fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 fn summary(report: &Report<'_>) -> String {
     let state = report.state;
-    let counts: Vec<String> = Status::ALL
-        .iter()
-        .map(|s| (report.totals.users(*s), s))
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, s)| format!("{n} {}", s.as_str()))
-        .collect();
-    let users = state.users().len();
-    let plural = if users == 1 { "" } else { "s" };
-    let breakdown = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
     let account = state.account.to_string();
-    let mut out = format!("Account {}, {users} user{plural}{breakdown}\n", printable(&account));
+    let users = by_status(state.users().len(), |status| report.totals.users(status));
+    let mut out = format!("Account {}, {users}\n", printable(&account));
     for total in state.rule_totals(report.totals).iter().filter(|t| t.violations.is_none()) {
         let why = match (total.rule, state.root.failure()) {
             (Rule::Root(_), Some(reason)) => format!("GetAccountSummary failed ({reason})"),

@@ -6,6 +6,7 @@ use super::worker::{Events, Worker};
 use crate::accounts::{Departure, Directory, DiscoveryError, Key, Target, Targets};
 use crate::config::Config;
 use crate::config::accounts::OrganizationSection;
+use crate::config::settings::Settings;
 use crate::config::shard::Shard;
 use crate::model::{Access, Account, AccountId, Timestamp};
 use crate::policy::Policy;
@@ -283,7 +284,7 @@ impl Running {
 }
 
 /// The policy with the settings of the account's rules.
-fn policy_of(target: &Target, base: &Arc<Policy>) -> Arc<Policy> {
+pub(super) fn policy_of(target: &Target, base: &Arc<Policy>) -> Arc<Policy> {
     if target.rules == base.rules {
         Arc::clone(base)
     } else {
@@ -293,6 +294,24 @@ fn policy_of(target: &Target, base: &Arc<Policy>) -> Arc<Policy> {
 
 /// The account of the credentials, and the accounts of the organisation if there is one.
 pub type Discovered = Result<(Account, Option<Members>), SourceError>;
+
+/// Whether the accounts to check follow from an answer of AWS.
+pub(super) fn needs_discovery(settings: &Settings, shard: Shard) -> bool {
+    // With nothing else, the check of the account of the credentials identifies it.
+    let is_alone = settings.accounts.iter().all(|entry| entry.access == Access::Own) && shard == Shard::ALL;
+    settings.organization.is_some() || !is_alone
+}
+
+/// One listing, which fails after `limit`.
+pub(super) fn discover(
+    provider: &dyn Provider,
+    organization: Option<&OrganizationSection>,
+    limit: Duration,
+) -> BoxFuture<'static, Discovered> {
+    let listing = provider.discover(organization);
+    let late = move |_| SourceError::Timeout(format!("the listing took longer than {} s", limit.as_secs()));
+    Box::pin(async move { timeout(limit, listing).await.map_err(late)? })
+}
 
 /// Lists the accounts again and again.
 struct Discovery {
@@ -309,14 +328,11 @@ struct Discovery {
 impl Discovery {
     fn new(provider: Arc<dyn Provider>, config: &Config) -> Self {
         let settings = &config.settings;
-        // With nothing else, the worker of the account of the credentials identifies it.
-        let is_alone = settings.accounts.iter().all(|entry| entry.access == Access::Own) && config.shard == Shard::ALL;
-        let is_needed = settings.organization.is_some() || !is_alone;
         Discovery {
             provider,
             organization: settings.organization.clone(),
             limit: settings.check.timeout.0,
-            next: is_needed.then(Instant::now),
+            next: needs_discovery(settings, config.shard).then(Instant::now),
             running: None,
             failures_in_a_row: 0,
         }
@@ -329,11 +345,7 @@ impl Discovery {
             None => {
                 sleep_until_some(self.next).await;
                 self.next = None;
-                let (listing, limit) = (self.provider.discover(self.organization.as_ref()), self.limit);
-                self.running.insert(Box::pin(async move {
-                    let late = |_| SourceError::Timeout(format!("the listing took longer than {} s", limit.as_secs()));
-                    timeout(limit, listing).await.map_err(late)?
-                }))
+                self.running.insert(discover(&*self.provider, self.organization.as_ref(), self.limit))
             }
         };
         let result = running.await;

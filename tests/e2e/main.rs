@@ -11,6 +11,7 @@ mod http;
 mod metrics;
 
 mod accounts;
+mod check_accounts;
 mod check_command;
 mod collectors;
 mod commands;

@@ -137,17 +137,7 @@ impl Log {
     /// The list of accounts may have changed.
     pub(super) fn targets_changed(&mut self, targets: &Targets) {
         for notice in targets.notices.difference(&self.notices) {
-            match notice {
-                Notice::UnmatchedFilter(filter) => {
-                    tracing::warn!(filter, "entry of include or exclude matches no account of the organization");
-                }
-                Notice::UnusedOverride(account) => {
-                    tracing::warn!(
-                        account_id = account.as_str(),
-                        "account_overrides names an account that is not checked"
-                    );
-                }
-            }
+            warn(notice);
         }
         self.notices.clone_from(&targets.notices);
         let accounts = targets.accounts.len();
@@ -185,6 +175,18 @@ impl Log {
 
     fn account(&mut self, account: Option<AccountId>) -> &mut Logged {
         self.accounts.entry(account).or_default()
+    }
+}
+
+/// Logs that a part of the configuration has no effect.
+pub(in crate::app) fn warn(notice: &Notice) {
+    match notice {
+        Notice::UnmatchedFilter(filter) => {
+            tracing::warn!(filter, "entry of include or exclude matches no account of the organization");
+        }
+        Notice::UnusedOverride(account) => {
+            tracing::warn!(account_id = account.as_str(), "account_overrides names an account that is not checked");
+        }
     }
 }
 
