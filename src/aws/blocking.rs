@@ -149,8 +149,8 @@ mod tests {
     }
 
     /// A chain without credentials, which counts its attempts.
-    #[derive(Debug, Default)]
-    struct Fails(AtomicUsize);
+    #[derive(Debug, Clone, Default)]
+    struct Fails(Arc<AtomicUsize>);
 
     impl ProvideCredentials for Fails {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
@@ -165,8 +165,8 @@ mod tests {
     #[tokio::test]
     async fn callers_at_once_share_one_failure() {
         tokio::time::pause();
-        let chain = Arc::new(Fails::default());
-        let credentials = BlockingCredentials::new(SharedCredentialsProvider::new(Arc::clone(&chain)));
+        let chain = Fails::default();
+        let credentials = BlockingCredentials::new(SharedCredentialsProvider::new(chain.clone()));
         for attempts in 1..=3 {
             for _ in 0..50 {
                 let error = credentials.provide_credentials().await.unwrap_err();
