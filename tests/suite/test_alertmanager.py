@@ -43,7 +43,7 @@ def amtool(version, *arguments):
 def test_amtool_accepts_it(version, file):
     result = amtool(version, "check-config", file)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "6 inhibit rules" in result.stdout and "5 receivers" in result.stdout
+    assert "8 inhibit rules" in result.stdout and "5 receivers" in result.stdout
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -270,6 +270,51 @@ def test_nothing_checked_is_one_page_and_mutes_no_finding(alertmanager):
     assert found == [1, 2]
 
 
+def test_a_list_that_cannot_be_read_mutes_its_staleness_and_missing_shards_their_warning(alertmanager):
+    found = muted(
+        alertmanager,
+        alert("IamKeyExporterOrganizationListingFailing"),
+        alert("IamKeyExporterOrganizationStale"),
+        alert("IamKeyExporterOrganizationStale", job="another-iam-key-exporter"),
+        alert("IamKeyExporterShardMissingTooLong"),
+        alert("IamKeyExporterShardMissing"),
+        alert("IamKeyExporterShardMissing", job="another-iam-key-exporter"),
+        *(alert(name, **ALICE) for name in sorted(FINDINGS - {"IamKeyMultipleActiveTooLong"})),
+        test="organisation",
+        wanted=[1, 4],
+    )
+    assert found == [1, 4]
+
+
+# --- groups -------------------------------------------------------------------------------------------------------
+
+
+def test_hundreds_of_failing_accounts_are_one_notification(alertmanager):
+    accounts = [f"{number:012}" for number in range(1, 401)]
+    alerts = [
+        alert(name, account_id=account, test="many")
+        for name in ("IamKeyExporterAccountCheckFailing", "IamKeyExporterUsersUnknown", "IamKeyExporterUsersDropped")
+        for account in accounts
+    ]
+    # Findings have a notification for each account, as before.
+    alerts += [alert("IamKeyRootActive", account_id=account, test="many") for account in accounts[:3]]
+    alertmanager.post_alerts([{"labels": labels, "annotations": {}} for labels in alerts])
+    groups = [group for group in alertmanager.groups() if any(found["labels"].get("test") == "many" for found in group["alerts"])]
+    try:
+        assert sorted((group["labels"]["alertname"], len(group["alerts"])) for group in groups) == [
+            ("IamKeyExporterAccountCheckFailing", 400),
+            ("IamKeyExporterUsersDropped", 400),
+            ("IamKeyExporterUsersUnknown", 400),
+            ("IamKeyRootActive", 1),
+            ("IamKeyRootActive", 1),
+            ("IamKeyRootActive", 1),
+        ]
+    finally:
+        over = {"annotations": {}, "startsAt": "2019-01-01T00:00:00Z", "endsAt": "2020-01-01T00:00:00Z"}
+        alertmanager.post_alerts([{"labels": labels} | over for labels in alerts])
+        wait_until(lambda: not alertmanager.alerts(filter='test="many"'), what="the alerts to be over")
+
+
 # --- templates ----------------------------------------------------------------------------------------------------
 
 RUNBOOK = "https://github.com/iam-key-exporter/iam-key-exporter/blob/main/docs/runbooks/"
@@ -417,6 +462,10 @@ def test_long_and_resolved(render):
         assert "user-19" in text and "user-20" not in text
         assert text.count("The first 20 of 30 are shown.") == 1
         assert "Summary of IamKeyTooOld done" in text and "list-access-keys --user-name 'done'" not in text
+        resolved = [example("IamKeyTooOld", status="resolved", **ALICE_IN_PRODUCTION | {"user_name": f"over-{number:02}"}) for number in range(30)]
+        text = render(template, *resolved)
+        assert "over-19" in text and "over-20" not in text
+        assert text.count("The first 20 of 30 resolved alerts are shown.") == 1
 
 
 @pytest.mark.parametrize("name", sorted(SEVERITY))

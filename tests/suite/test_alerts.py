@@ -189,6 +189,16 @@ def mutants():
         ("IamKeyExporterThrottled", 'code=~"Throttling.*"', 'code="Throttling"'),
         ("IamKeyExporterCheckOverruns", "max by (job, account_id) (increase(", "min by (job, account_id) (increase("),
         ("IamKeyExporterCheckOverruns", "check_overruns_total[1h]", "check_overruns_total[2h]"),
+        # Shards and organisations.
+        ("IamKeyExporterShardMissing", 'count by (job) (count_values by (job) ("shard", iam_key_exporter_shard_ordinal))', "count by (job) (iam_key_exporter_shard_ordinal)"),
+        ("IamKeyExporterShardMissing", "max by (job) (iam_key_exporter_total_shards)", "sum by (job) (iam_key_exporter_total_shards)"),
+        ("IamKeyExporterShardsMismatched", "min by (job) (iam_key_exporter_total_shards)", "max by (job) (iam_key_exporter_total_shards)"),
+        ("IamKeyExporterShardMissingTooLong", "\n            and on (job) job:iam_key_exporter_shards_missing:count > 0", ""),
+        ("IamKeyExporterShardMissingTooLong", "          last_over_time(job:iam_key_exporter_shards_complete_timestamp_seconds:max[1h])\n            and on (job) job:iam_key_exporter_shards_missing:count > 0\n          or\n", ""),
+        ("IamKeyExporterOrganizationListingFailing", "min by (job) (iam_key_exporter_organization_up)", "max by (job) (iam_key_exporter_organization_up)"),
+        ("IamKeyExporterOrganizationStale", "min by (job) (iam_key_exporter_organization_last", "max by (job) (iam_key_exporter_organization_last"),
+        ("IamKeyExporterOrganizationFiltersUnmatched", "max by (job) (iam_key_exporter_organization_unmatched", "min by (job) (iam_key_exporter_organization_unmatched"),
+        ("IamKeyExporterUsersDropped", "max by (job, account_id) (sum without (status) (aws_iam_users))", "sum by (job, account_id) (job_account_status:aws_iam_users:max)"),
         ("IamKeyExporterClockSkew", "max by (job) (abs(", "min by (job) (abs("),
         ("IamKeyExporterClockSkew", "abs(iam_key_exporter_clock_skew_seconds)", "(iam_key_exporter_clock_skew_seconds)"),
     ):
@@ -197,6 +207,9 @@ def mutants():
         (down, " unless on () job:up:max == 0", ""),
         ("IamKeyExporterAccountVanished", "            unless on (job) job:up:max == 0\n", ""),
         ("IamKeyExporterAccountVanished", ':max{account_id!="unknown"}[1d]', ":max[1d]"),
+        ("IamKeyExporterAccountVanished", "            unless on (job) job:iam_key_exporter_shards_missing:count > 0\n        for", "        for"),
+        ("IamKeyExemptionUnmatched", "            unless on (job) job:iam_key_exporter_shards_missing:count > 0\n            unless", "            unless"),
+        ("IamKeyExporterOrganizationListingFailing", "{{ if eq .Labels.job $labels.job }}", "{{ if true }}"),
         ("IamKeyExporterUsersDropped", "max_over_time(job_account:aws_iam_users:sum[6h])", "max_over_time(job_account:aws_iam_users:sum[8h])"),
         ("IamKeyExporterUsersDropped", "max_over_time(job_account:aws_iam_users:sum[6h])", "max_over_time(job_account:aws_iam_users:sum[4h])"),
         ("IamKeyExemptionExpiresSoon", ") > time()\n", ")\n"),
@@ -240,7 +253,7 @@ def survives(alert, recording, alerts, place):
 
 def test_the_unit_tests_detect_every_mutant(tmp_path):
     changes = list(mutants())
-    assert len(changes) > 90
+    assert len(changes) > 120
 
     def survivor(numbered):
         number, (description, *mutant) = numbered

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from harness import ROOT, Exporter
+from harness import ROOT, Exporter, Samples, wait_until
 
 RULE_FILES = [ROOT / "alerts" / "rules" / "recording.yaml", ROOT / "alerts" / "rules" / "alerts.yaml"]
 DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
@@ -136,12 +136,15 @@ def test_every_recorded_series_is_used():
 
 
 def test_a_scrape_shows_what_is_documented(started):
-    exporter = started(Exporter(["--demo"])).wait_checked()
-    scraped = set(re.findall(r"^# TYPE (\S+) ", exporter.get("/metrics").body, re.MULTILINE))
+    exporters = [started(Exporter(["--demo", f"--demo.scenario={scenario}"])) for scenario in ("account", "organization")]
+    exporters[0].wait_checked()
+    wait_until(lambda: "iam_key_exporter_organization_up 1" in exporters[1].get("/metrics").body, what="the list of accounts")
+    pages = [exporter.get("/metrics").body for exporter in exporters]
+    scraped = {name for page in pages for name in re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE)}
     ours = {name for name in scraped if name.startswith(OURS)}
     metrics = documented()
     assert ours | set(NOT_IN_THE_DEMO) == set(metrics)
-    for key in exporter.metrics():
+    for key in {key for page in pages for key in Samples.parse(page)}:
         name, _, labels = key.partition("{")
         if name in metrics:
             present = set(re.findall(r'(?:^|,)(\w+)="', labels))
