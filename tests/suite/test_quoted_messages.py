@@ -8,7 +8,7 @@ from harness import ROOT
 
 # Convention: a page quotes a log message as inline code directly after the words "log message". `...` in the quote stands for
 # a value, which is `{...}` in the source.
-QUOTE = re.compile(r"\blog message\s+`([^`]+)`")
+QUOTE = re.compile(r"\blog\s+message\s+`([^`]+)`")
 
 
 def pages():
