@@ -4,11 +4,12 @@ moto keeps accounts apart, but does not evaluate trust policies: test_trust.py d
 """
 
 import json
+import subprocess
 
 import pytest
 import yaml
 
-from harness import ACCOUNT, Exporter, Moto, wait_until
+from harness import ACCOUNT, Exporter, Moto, clean_environment, exporter_binary, wait_until
 from recorder import Recorder
 from simulator import document
 
@@ -280,3 +281,46 @@ def test_accounts_join_and_leave(moto, configuration):
     assert organization.names(accounts_of(samples)) == ["audit", "joined", "master", "shop"]
     states = {labels["state"]: value for labels, value in samples.select("iam_key_exporter_organization_accounts")}
     assert states == {"active": 4, "suspended": 2, "pending": 0, "excluded": 0, "unknown": 0}
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+def check(environment, *flags):
+    """Runs `check`: the exit code, the output and the messages."""
+    command = [exporter_binary(), "check", FAST, *flags]
+    result = subprocess.run(command, env=clean_environment() | environment, capture_output=True, text=True, timeout=120)
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_check_counts_every_account_like_boto3(organization, configuration):
+    code, output, messages = check(organization.moto.env, configuration(organization={"role_name": ROLE_NAME}), "--output=json")
+    assert (code, messages) == (1, "")
+    accounts = {each["account"]["name"]: each for each in json.loads(output)["accounts"]}
+    assert sorted(accounts) == ["audit", "master", "payments", "shop"]
+    for name, account in accounts.items():
+        assert account["account"]["id"] == organization.accounts[name]
+        assert {user["name"]: user["active_access_keys"] for user in account["users"]} == organization.counted(name)
+
+
+def test_check_names_a_denied_account(organization, configuration):
+    payments = organization.accounts["payments"]
+
+    def denies(operation, parameters):
+        return operation == "sts:AssumeRole" and payments in parameters["RoleArn"]
+
+    with Recorder(organization.moto.url, denies) as recorder:
+        environment = organization.moto.env | {"AWS_ENDPOINT_URL": recorder.url}
+        code, output, messages = check(environment, configuration(organization={"role_name": ROLE_NAME}), "--output=json")
+    assert code == 3
+    assert payments in messages and organization.accounts["audit"] not in messages
+    assert organization.names(each["account"]["id"] for each in json.loads(output)["accounts"]) == ["audit", "master", "shop"]
+    assert [(each["account"]["id"], each["reason"]) for each in json.loads(output)["failed"]] == [(payments, "role_denied")]
+
+
+def test_check_of_an_organisation_that_cannot_be_listed(organization, configuration):
+    with Recorder(organization.moto.url, lambda operation, _: operation == "organizations:ListAccounts") as recorder:
+        environment = organization.moto.env | {"AWS_ENDPOINT_URL": recorder.url}
+        code, _, messages = check(environment, configuration(organization={"role_name": ROLE_NAME}))
+    assert code == 3
+    assert "ListAccounts" in messages

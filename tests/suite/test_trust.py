@@ -1,9 +1,12 @@
 """The exporter with the roles of the templates, against ministack, which enforces policies, trust policies and external IDs."""
 
+import json
+import subprocess
+
 import pytest
 import yaml
 
-from harness import ACCOUNT, ROOT, Exporter, wait_until
+from harness import ACCOUNT, ROOT, Exporter, clean_environment, exporter_binary, wait_until
 from infrastructure import AWS, deploy
 from ministack import Ministack
 from snippets import executes, runner
@@ -38,6 +41,16 @@ class Fleet:
         self.member(UNTRUSTED, ExternalId=EXTERNAL_ID, HubRoleArn=self.hub + "-2")
         # The exporter reads the report in every account; this role may only read live.
         self.member(POOR, ExternalId=EXTERNAL_ID, Collector="live")
+        # Members of the organisation; the role of the second one trusts another organisation.
+        self.payments, self.shop = self.create("payments"), self.create("shop")
+        self.member(self.payments, OrganizationId=self.organization)
+        self.member(self.shop, OrganizationId="o-otherorgid1")
+
+    def create(self, name):
+        """Creates an account of the organisation."""
+        account = self.organizations.create_account(Email=f"{name}@example.com", AccountName=name)["CreateAccountStatus"]["AccountId"]
+        self.aws.user(account, "bob", "Active", "Active")
+        return account
 
     def hub_role(self, name, **parameters):
         """The ARN of a role in the hub account, and the environment of a program with its credentials."""
@@ -65,6 +78,13 @@ def configuration(tmp_path):
 def listed(*accounts):
     role = "arn:aws:iam::{}:role/iam-key-exporter"
     return [{"role_arn": role.format(account), "external_id": EXTERNAL_ID, "name": f"account-{account[0]}"} for account in accounts]
+
+
+def check(fleet, *flags, command="check"):
+    """Runs a command with the credentials of the hub role: the exit code, the output and the messages."""
+    command = [exporter_binary(), command, *([FAST] if command == "check" else []), *flags]
+    result = subprocess.run(command, env=clean_environment() | fleet.environment, capture_output=True, text=True, timeout=120)
+    return result.returncode, result.stdout, result.stderr
 
 
 def up(samples):
@@ -103,19 +123,11 @@ def test_accounts_whose_role_cannot_be_used_affect_no_other(aws, configuration):
 
 
 def test_members_of_the_organisation_with_the_hub_role(aws, configuration):
-    names = ["payments", "shop"]
-    created = [aws.organizations.create_account(Email=f"{name}@example.com", AccountName=name)["CreateAccountStatus"] for name in names]
-    payments, shop = (status["AccountId"] for status in created)
-    for account in (payments, shop):
-        aws.aws.user(account, "bob", "Active", "Active")
-    aws.member(payments, OrganizationId=aws.organization)
-    # The role of this account trusts another organisation.
-    aws.member(shop, OrganizationId="o-otherorgid1")
     flag = configuration(organization={"role_name": "iam-key-exporter"})
     with Exporter([FAST, "--check.interval=1s", "--collector=live", flag], env=aws.environment) as running:
         samples = all_checked(running, 3)
-    assert up(samples) == {HUB: 1, payments: 1, shop: 0}
-    assert samples.value("aws_iam_account_info", account_id=payments, account_name="payments", collector="live", partition="aws") == 1
+    assert up(samples) == {HUB: 1, aws.payments: 1, aws.shop: 0}
+    assert samples.value("aws_iam_account_info", account_id=aws.payments, account_name="payments", collector="live", partition="aws") == 1
     assert samples.value("iam_key_exporter_organization_up") == 1
 
 
@@ -130,6 +142,28 @@ def test_a_hub_role_without_permissions(aws, configuration):
     with Exporter([FAST, "--collector=live", configuration(accounts=[*listed(RIGHT), {"self": True}])], env=environment) as running:
         samples = all_checked(running, 2)
     assert up(samples) == {RIGHT: 0, HUB: 1}
+
+
+def test_check_names_every_account_that_cannot_be_read(aws, configuration):
+    flag = configuration(accounts=listed(*ALL))
+    code, output, messages = check(aws, flag, "--collector=report", "--output=json")
+    assert code == 3
+    assert [account for account in ALL if account in messages] == [WRONG, UNTRUSTED, POOR, MISSING]
+    (read,) = json.loads(output)["accounts"]
+    assert (read["account"]["id"], read["account"]["name"]) == (RIGHT, "account-1")
+    failed = {each["account"]["id"]: each["reason"] for each in json.loads(output)["failed"]}
+    assert failed == {WRONG: "role_denied", UNTRUSTED: "role_denied", MISSING: "role_denied", POOR: "access_denied"}
+    assert messages.count("external ID") == 3 and "trust policy" in messages
+    assert "GenerateCredentialReport" in messages
+    assert EXTERNAL_ID not in messages + output
+
+
+def test_one_account_of_the_configuration(aws, configuration):
+    flag = configuration(accounts=listed(*ALL))
+    code, output, messages = check(aws, flag, f"--account={RIGHT}", "--collector=live", "--output=json")
+    assert code == 1, messages
+    assert "bob" in output
+    assert check(aws, flag, f"--account={WRONG}", "--collector=live")[0] == 3
 
 
 # --- docs/organizations.md --------------------------------------------------------------------------------------------
@@ -150,3 +184,9 @@ def test_the_exporter_of_the_page(run, aws, tmp_path):
     assert f'iam_key_exporter_account_up{{account_id="{HUB}"}} 0' in output
     assert f'account_id="{HUB}",reason="role_denied"' in output
     assert 'iam_key_exporter_organization_accounts{state="active"}' in output
+
+
+@executes("check")
+def test_the_check_of_the_page(run):
+    run.save("config.yaml")
+    assert f"cannot assume arn:aws:iam::{HUB}:role/iam-key-exporter" in run("check", fails=True)
