@@ -2,7 +2,7 @@
 
 use super::account::AccountState;
 use super::users::Block;
-use crate::model::{AccessKey, Timestamp, UserName};
+use crate::model::{AccessKey, Keys, Timestamp, UserName};
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
@@ -44,11 +44,14 @@ impl AccountState {
         Some((user.attempted_at(), user.name.clone()))
     }
 
-    /// Whether a user is as it was, apart from the time at which it was read.
+    /// Whether a user is as it was, apart from the time at which it was read, and from IDs of keys that were without one:
+    /// reports have none, and users that need them are rechecked.
     pub fn shows_same(&self, old: &AccountState, name: &UserName) -> bool {
         match (self.users().get(name), old.users().get(name)) {
             (Some(new), Some(old)) => {
-                new.user.keys() == old.user.keys() && new.verdict() == old.verdict() && new.user.path == old.user.path
+                have_same_keys(new.user.keys(), old.user.keys())
+                    && new.verdict() == old.verdict()
+                    && new.user.path == old.user.path
             }
             (None, None) => true,
             _ => false,
@@ -80,6 +83,18 @@ impl AccountState {
             }
         }
         created
+    }
+}
+
+fn have_same_keys(new: Keys<'_>, old: Keys<'_>) -> bool {
+    let is_same = |new: &AccessKey, old: &AccessKey| {
+        new == old || old.id.is_none() && AccessKey::new(None, new.status, new.created(), new.last_used()) == *old
+    };
+    match (new, old) {
+        (Keys::Known(new), Keys::Known(old)) => {
+            new.len() == old.len() && new.iter().zip(old).all(|(new, old)| is_same(new, old))
+        }
+        _ => new == old,
     }
 }
 
@@ -175,6 +190,10 @@ mod tests {
         };
         assert!(observe(20, vec![key("A", 1)]).shows_same(&old, &name));
         assert!(!observe(20, vec![key("A", 1), key("B", 2)]).shows_same(&old, &name));
+        assert!(!observe(20, vec![key("B", 1)]).shows_same(&old, &name));
+        let reported = state(vec![("a", 10, vec![key("", 1)])]);
+        assert!(old.shows_same(&reported, &name) && !reported.shows_same(&old, &name), "an ID of a known key");
+        assert!(!state(vec![("a", 10, vec![key("A", 2)])]).shows_same(&reported, &name));
         let mut gone = old.clone();
         gone.apply(Observation::UserGone { user: name.clone(), at: at(20) });
         assert!(!gone.shows_same(&old, &name) && !old.shows_same(&gone, &name));
