@@ -125,8 +125,9 @@ impl Held {
     /// A session of an hour is renewed after 54.5 to 55 minutes; of a shorter one the last quarter is not waited for.
     fn new(session: Session, now: Moment, jitter: f64) -> Self {
         let lifetime = session.lifetime;
-        let ahead = RENEWED_AHEAD.min(lifetime / 4).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
-        let unused = NOT_USED_AHEAD.min(lifetime / 10);
+        let part = |n| lifetime.checked_div(n).unwrap_or_default();
+        let ahead = RENEWED_AHEAD.min(part(4)).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
+        let unused = NOT_USED_AHEAD.min(part(10));
         Held {
             session,
             since: now,

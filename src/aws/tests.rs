@@ -12,8 +12,11 @@ const OWN: &str = "123456789012";
 const ONE: &str = "111111111111";
 const TWO: &str = "222222222222";
 
+/// Service, operation and failure.
+type Kind = (&'static str, String, Option<&'static str>);
+
 #[derive(Default)]
-struct Requests(Mutex<BTreeMap<(&'static str, String, Option<&'static str>), usize>>);
+struct Requests(Mutex<BTreeMap<Kind, usize>>);
 
 impl RequestObserver for Requests {
     fn request(&self, service: &'static str, operation: &str, failure: Option<&'static str>) {

@@ -57,7 +57,7 @@ fn missing(accounts: &Accounts) -> Vec<AccountId> {
 
 /// So many accounts are cheaper to complete one by one.
 fn few(accounts: usize) -> usize {
-    (accounts / PAGE.unsigned_abs() as usize).saturating_add(1)
+    accounts.checked_div(PAGE.unsigned_abs() as usize).unwrap_or_default().saturating_add(1)
 }
 
 /// Reads the tree level by level.
