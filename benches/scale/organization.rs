@@ -58,7 +58,7 @@ impl Organization {
             created: day(stable.rotate_left(number as u32 * 16), 10, 70),
             last_used: day(now, 0, 8),
         };
-        let two_active = (index + account + generation) % self.violating_one_in == 0;
+        let two_active = (index + account + generation).is_multiple_of(self.violating_one_in);
         let keys = match stable % 50 {
             _ if two_active => vec![key(0, true), key(1, true)],
             0 => vec![],
@@ -83,7 +83,7 @@ impl Organization {
 
     /// Users with two active keys.
     pub fn violations(&self, account: usize, generation: usize) -> usize {
-        (0..self.users).filter(|index| (index + account + generation) % self.violating_one_in == 0).count()
+        (0..self.users).filter(|index| (index + account + generation).is_multiple_of(self.violating_one_in)).count()
     }
 }
 

@@ -21,8 +21,8 @@ impl Phase {
         let Some(period) = i128::try_from(interval.as_nanos()).ok().filter(|nanos| *nanos > 0) else {
             return Duration::ZERO;
         };
-        let offset = (u128::from(self.0) * period.unsigned_abs().min(u64::MAX.into())) >> u64::BITS;
-        let wait = (i128::try_from(offset).unwrap_or_default() - from.as_nanosecond()).rem_euclid(period);
+        let offset = u128::from(self.0).saturating_mul(period.unsigned_abs().min(u64::MAX.into())) >> u64::BITS;
+        let wait = i128::try_from(offset).unwrap_or_default().saturating_sub(from.as_nanosecond()).rem_euclid(period);
         u64::try_from(wait).map_or(interval, Duration::from_nanos)
     }
 }

@@ -20,7 +20,7 @@ impl UserReader {
         });
         let mut reads = std::pin::pin!(reads.buffered(at_once));
         while let Some((name, read)) = reads.next().await {
-            swept.attempted += 1;
+            swept.attempted = swept.attempted.saturating_add(1);
             match read {
                 Ok(observation) => {
                     if matches!(observation, Observation::UserGone { .. }) {
