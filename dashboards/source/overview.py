@@ -30,6 +30,117 @@ def count_of_rule(title, rule, description, color, width):
     )
 
 
+STATES = {  # of the organisation's accounts: text, colour
+    "active": g.GREEN,
+    "unknown": g.GREY,
+    "pending": g.BLUE,
+    "suspended": g.YELLOW,
+    "excluded": g.PURPLE,
+}
+JOB = 'job=~"$job"'
+NO_ORGANISATION = "No organisation"
+
+
+def organisation(board):
+    """The organisation's accounts, and the shards that divide them. The only sums over processes are those over shards."""
+    of = lambda name: f"iam_key_exporter_organization_{name}{{{JOB}}}"
+    ordinals = f'count by (job) (count_values by (job) ("shard", iam_key_exporter_shard_ordinal{{{JOB}}}))'
+    up = f"max by (account_id) (iam_key_exporter_account_up{{{f.ACCOUNT}}})"
+    failures = f"max by (account_id, reason) (increase(iam_key_exporter_check_failures_total{{{f.ACCOUNT}}}[1h])) > 0"
+    board.row("Organisation and shards")
+    board.line(
+        4,
+        g.stat(
+            "List of accounts",
+            "Whether the last listing of the organisation's accounts succeeded, in every process. Otherwise the last complete list stays in force.",
+            [g.instant(f"min({of('up')})")],
+            width=4,
+            thresholds=g.steps((1, g.GREEN), base=g.RED),
+            no_value=NO_ORGANISATION,
+            defaults={"mappings": g.text_of({"0": ("Failed", g.RED), "1": ("OK", g.GREEN)})},
+        ),
+        g.stat(
+            "Age of the list",
+            "Time since the last complete listing of the organisation's accounts, of the process with the oldest one.",
+            [g.instant(f"time() - min({of('last_success_timestamp_seconds')})")],
+            width=4,
+            unit="s",
+            thresholds=g.steps((2 * 3600, g.ORANGE)),
+            no_value=NO_ORGANISATION,
+            defaults={"decimals": 0},
+        ),
+        g.stat(
+            "Filters without a match",
+            "Entries of include and exclude in the configuration that match no account of the organisation. The exporter's log names them.",
+            [g.instant(f"max({of('unmatched_filters')})")],
+            width=4,
+            thresholds=g.NONE_WANTED,
+            no_value=NO_ORGANISATION,
+        ),
+        g.stat(
+            "Accounts reported",
+            "Accounts that the exporter reports, in all shards.",
+            [g.instant(f"count({up})")],
+            width=4,
+            thresholds=g.NEUTRAL,
+            no_value="Not known",
+        ),
+        g.stat(
+            "Shards present",
+            "Different shards that Prometheus scrapes; replicas of one count once. 1 without shards.",
+            [g.instant(f"sum({ordinals})")],
+            width=4,
+            thresholds=g.NEUTRAL,
+            no_value="Not known",
+        ),
+        g.stat(
+            "Shards missing",
+            "Shards whose process is not scraped: their accounts are not checked, and the numbers on this page are without them.",
+            [g.instant(f"sum(max by (job) (iam_key_exporter_total_shards{{{JOB}}}) - on (job) {ordinals})")],
+            width=4,
+            no_value="Not known",
+            links=[g.open_dashboard(g.HEALTH)],
+        ),
+    )
+    board.line(
+        8,
+        g.bars(
+            "Accounts of the organisation by state",
+            "Active accounts, and those in a state that the exporter does not know, are checked. Suspended includes closed ones; "
+            "excluded: by the configuration.",
+            [g.instant(f'max(iam_key_exporter_organization_accounts{{{JOB}, state="{state}"}})', state) for state in STATES],
+            width=8,
+            thresholds=g.NEUTRAL,
+            no_value=NO_ORGANISATION,
+            overrides=[g.override(state, color={"mode": "fixed", "fixedColor": color}) for state, color in STATES.items()],
+        ),
+        g.bars(
+            "Failing accounts by reason",
+            "Accounts whose last check failed, by the reason of most failures within the last hour. Accounts that left the organisation or are suspended "
+            "end by themselves.",
+            [g.instant(f"count by (reason) (topk by (account_id) (1, {failures}) and on (account_id) {up} == 0)", "{{reason}}")],
+            width=8,
+            thresholds=g.NONE_ALLOWED,
+            no_value="No account is known to fail",
+        ),
+        g.bars(
+            "Accounts per shard",
+            "Accounts that each shard reports, the twenty largest. While the number of shards changes, an account may be reported by two.",
+            [
+                g.instant(
+                    "topk(20, max by (job, shard) (count by (job, instance)"
+                    f" (iam_key_exporter_account_up{{{f.ACCOUNT}}}) * on (job, instance) group_right ()"
+                    f' count_values by (job, instance) ("shard", iam_key_exporter_shard_ordinal{{{JOB}}})))',
+                    "{{job}}: shard {{shard}}",
+                )
+            ],
+            width=8,
+            thresholds=g.NEUTRAL,
+            no_value="Not known",
+        ),
+    )
+
+
 def dashboard():
     board = g.Board(
         g.OVERVIEW,
@@ -224,6 +335,8 @@ def dashboard():
             no_value="No user is known to have an old or unused key",
         ),
     )
+    organisation(board)
+    board.row("Accounts and exemptions")
     board.line(
         10,
         f.accounts_table(

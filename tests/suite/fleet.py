@@ -133,12 +133,18 @@ def make_fleet(accounts, users, state, now, seed=7):
 class Writer:
     """Writes samples; the labels of the target are added, once a replica."""
 
-    def __init__(self, out, replicas):
-        self.out = out
-        self.targets = [
-            f'instance="iam-key-exporter-{r}:19674",job="iam-key-exporter",pod="iam-key-exporter-{r}"'
-            for r in range(replicas)
-        ]
+    def __init__(self, out, replicas, shards):
+        self.out, self.shards = out, []
+        for shard in range(shards):
+            names = [f"iam-key-exporter-{shard * replicas + replica}" for replica in range(replicas)]
+            self.shards.append([f'instance="{name}:19674",job="iam-key-exporter",pod="{name}"' for name in names])
+        self.in_all_shards()
+
+    def in_all_shards(self):
+        self.targets = [target for shard in self.shards for target in shard]
+
+    def in_shard(self, number):
+        self.targets = self.shards[number % len(self.shards)]
 
     def series(self, name, labels, samples):
         """samples: pairs of time and value, by time; None ends a stretch."""
@@ -235,10 +241,29 @@ def write_account(writer, account, times, user_times):
     )
 
 
+def organization_accounts(fleet):
+    number = len(fleet)
+    return {"active": number, "unknown": 0, "pending": 1, "suspended": 1 + number // 50, "excluded": number // 25}
+
+
 def write_exporter(writer, fleet, times, state):
     users = sum(len(a.users) for a in fleet)
     writer.series("iam_key_exporter_build_info", {"version": "0.1.0", "revision": "4f2a91c"}, [(t, 1) for t in times])
     writer.series("iam_key_exporter_check_interval_seconds", {}, [(t, 300) for t in times])
+    writer.series("iam_key_exporter_total_shards", {}, [(t, len(writer.shards)) for t in times])
+    for shard in range(len(writer.shards)):
+        writer.in_shard(shard)
+        writer.series("iam_key_exporter_shard_ordinal", {}, [(t, shard) for t in times])
+    writer.in_all_shards()
+    writer.series("iam_key_exporter_organization_up", {}, [(t, int(state != "bad")) for t in times])
+    listed = lambda t: t - t % 900 if state != "bad" else times[0] - 3 * 3600
+    writer.series("iam_key_exporter_organization_last_success_timestamp_seconds", {}, [(t, listed(t)) for t in times])
+    writer.series("iam_key_exporter_organization_unmatched_filters", {}, [(t, 2 * (state == "bad")) for t in times])
+    for name, number in organization_accounts(fleet).items():
+        writer.series("iam_key_exporter_organization_accounts", {"state": name}, [(t, number) for t in times])
+    for reason in (*REASONS[:-2], "shrunken"):
+        failed = (lambda t: max(0, t - times[0]) // 900) if state == "bad" and reason == "shrunken" else (lambda t: 0)
+        writer.series("iam_key_exporter_organization_failures_total", {"reason": reason}, [(t, failed(t)) for t in times])
     writer.series("iam_key_exporter_config_last_reload_successful", {}, [(t, 1) for t in times])
     writer.series(
         "iam_key_exporter_config_last_reload_success_timestamp_seconds", {}, [(t, times[0] - 3 * DAY) for t in times]
@@ -316,13 +341,16 @@ def main():
     parser.add_argument("--hours", type=float, default=1, help="length of the history")
     parser.add_argument("--user-hours", type=float, default=0, help="length of the history of single users")
     parser.add_argument("--step", type=float, default=300, help="seconds between samples")
-    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--replicas", type=int, default=1, help="processes for each shard")
+    parser.add_argument("--shards", type=int, default=1)
     args = parser.parse_args()
     fleet = make_fleet(args.accounts, args.users, args.state, args.now)
     history = lambda hours: [args.now - args.step * n for n in range(round(hours * 3600 / args.step), -1, -1)]
-    writer = Writer(sys.stdout, args.replicas)
-    for account in fleet:
+    writer = Writer(sys.stdout, args.replicas, args.shards)
+    for number, account in enumerate(fleet):
+        writer.in_shard(number)
         write_account(writer, account, history(args.hours), history(args.user_hours))
+    writer.in_all_shards()
     write_exporter(writer, fleet, history(args.hours), args.state)
     sys.stdout.write("# EOF\n")
 

@@ -24,13 +24,19 @@ MAY_BE_EMPTY = {
     (OVERVIEW, "Users with more than one active key", "ABCDEF"): NOTHING_WRONG,
     (OVERVIEW, "Users with old or unused keys", "ABCDEF"): NOTHING_WRONG,
     (OVERVIEW, "Violations over time, by account", "A"): NOTHING_WRONG,
+    (OVERVIEW, "Failing accounts by reason", "A"): NOTHING_WRONG,
     (DRILLDOWN, "Findings", "ABCDEF"): NOTHING_WRONG,
     (DRILLDOWN, "Active keys by user", "A"): NOTHING_WRONG,
     (HEALTH, "Accounts", "F"): NOTHING_WRONG,
     (HEALTH, "Failed checks by reason", "A"): NOTHING_WRONG,
     (HEALTH, "Failed requests", "A"): NOTHING_WRONG,
 }
+NO_ORGANISATION = "the demo has one account"
 EMPTY_IN_THE_DEMO = {
+    (OVERVIEW, "List of accounts", "A"): NO_ORGANISATION,
+    (OVERVIEW, "Age of the list", "A"): NO_ORGANISATION,
+    (OVERVIEW, "Filters without a match", "A"): NO_ORGANISATION,
+    (OVERVIEW, "Accounts of the organisation by state", "ABCDE"): NO_ORGANISATION,
     (HEALTH, "Requests by operation", "A"): NO_REQUESTS,
     (HEALTH, "Throttled share", "A"): NO_REQUESTS,
 }
@@ -142,6 +148,13 @@ def twice():
 
 
 @pytest.fixture(scope="module")
+def sharded():
+    """The same, divided among three shards of two replicas each."""
+    with prometheus_of_fleet("--state", "bad", *SMALL, "--replicas", 2, "--shards", 3) as prometheus:
+        yield prometheus
+
+
+@pytest.fixture(scope="module")
 def good():
     """One account of ten users, without findings."""
     with prometheus_of_fleet("--state", "good", "--accounts", 1, "--users", 10, "--hours", 0.25) as prometheus:
@@ -150,7 +163,7 @@ def good():
 
 @pytest.fixture(scope="module")
 def large():
-    with prometheus_of_fleet("--state", "bad", "--accounts", 500, "--users", 6, "--hours", 0.17) as prometheus:
+    with prometheus_of_fleet("--state", "bad", "--accounts", 1000, "--users", 3, "--hours", 0.17) as prometheus:
         yield prometheus
 
 
@@ -288,6 +301,16 @@ def test_the_overview_shows_correct_numbers(bad):
     )
     assert show("Not checked") == sum(bool(a.failing) for a in accounts)
 
+    failing = {a.failing for a in accounts if a.failing}
+    [(panel, target)] = [(p, t) for p, t in queries(OVERVIEW) if p["title"] == "Failing accounts by reason"]
+    by_reason = {dict(row)["reason"]: number for row, number in ask(bad, panel, target, NOW).items()}
+    assert by_reason == {reason: sum(a.failing == reason for a in accounts) for reason in failing}
+    states = fleet.organization_accounts(accounts)
+    titles = [t["legendFormat"] for p, t in queries(OVERVIEW) if p["title"] == "Accounts of the organisation by state"]
+    assert {s: show("Accounts of the organisation by state", ref) for s, ref in zip(titles, "ABCDE")} == states
+    assert (show("List of accounts"), show("Filters without a match")) == (0, 2) and show("Age of the list") > 3 * 3600
+    assert (show("Accounts reported"), show("Shards present"), show("Shards missing")) == (len(accounts), 1, 0)
+
     active = [(NOW - k.created) / DAY for _, u in users if u.status != "unknown" for k in u.keys if k.active]
     for ref, low, high in (("A", 0, 30), ("B", 30, 90), ("C", 90, 180), ("D", 180, 365), ("E", 365, 1e9)):
         assert show("Active keys by age", ref) == sum(low <= age < high for age in active)
@@ -342,6 +365,23 @@ def test_two_replicas_count_once(bad, twice):
     assert differing(twice, bad) == BY_REPLICA
 
 
+def test_shards_are_one_fleet(bad, sharded):
+    processes = {"Size of a scrape", "Shards present", "Accounts per shard"}
+    assert differing(sharded, bad) - processes == BY_REPLICA
+    [(panel, target)] = [(p, t) for p, t in queries(OVERVIEW) if p["title"] == "Accounts per shard"]
+    per_shard = {dict(row)["shard"]: number for row, number in ask(sharded, panel, target, NOW).items()}
+    assert per_shard == {"0": 6, "1": 5, "2": 5}
+    assert value(sharded, OVERVIEW, "Shards present") == 3 and value(sharded, OVERVIEW, "Shards missing") == 0
+
+
+def test_a_dead_shard_is_counted(sharded):
+    """All processes but those of the last shard, of which one is alive; then of the first two shards only."""
+    [(_, target)] = [(p, t) for p, t in queries(OVERVIEW) if p["title"] == "Shards missing"]
+    for alive, missing in ((r"iam-key-exporter-[0-4].*", 0), (r"iam-key-exporter-[0-3].*", 1)):
+        expression = fill(target["expr"], ALL).replace('job=~".+"', f'job=~".+", instance=~"{alive}"')
+        assert [number for _, number in sharded.query(expression, time=NOW)] == [missing]
+
+
 def values_without_data(prometheus):
     """Panels of the overview that show a value ten minutes after the last scrape."""
     return {p["title"]: answer for p, t in queries(OVERVIEW) if (answer := ask(prometheus, p, t, NOW + 600, span=60))}
@@ -360,7 +400,7 @@ def test_unknown_values_are_not_zero(bad):
 
 def crowded(prometheus):
     """Panels with too many lines to be readable (tables have pages)."""
-    limits = {"table": 500}
+    limits = {"table": 1000}
     return {
         panel["title"]
         for uid in UIDS
@@ -369,7 +409,7 @@ def crowded(prometheus):
     }
 
 
-def test_five_hundred_accounts_stay_readable(large):
+def test_a_thousand_accounts_stay_readable(large):
     assert empty_queries(large, NOW) == set()
     # The tables of findings are complete.
     assert crowded(large) <= {"Users with more than one active key", "Users with old or unused keys", "Findings"}
