@@ -126,6 +126,7 @@ fn full(binary: PathBuf) -> Size {
         rounds: 3,
         scrapes: 300,
         latency: Duration::from_millis(50),
+        often: Duration::from_secs(30),
         seed: 1,
     }
 }
@@ -149,6 +150,7 @@ fn smoke(arguments: &[String]) -> anyhow::Result<ExitCode> {
             rounds: 1,
             scrapes: 3,
             latency: Duration::from_millis(1),
+            often: Duration::from_secs(1),
             ..full(env!("CARGO_BIN_EXE_iam-key-exporter").into())
         };
         for (name, measure) in MEASURES {

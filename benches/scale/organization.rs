@@ -58,7 +58,7 @@ impl Organization {
             created: day(stable.rotate_left(number as u32 * 16), 10, 70),
             last_used: day(now, 0, 8),
         };
-        let two_active = (index + account + generation).is_multiple_of(self.violating_one_in);
+        let two_active = self.violates(account, index, generation);
         let keys = match stable % 50 {
             _ if two_active => vec![key(0, true), key(1, true)],
             0 => vec![],
@@ -75,6 +75,10 @@ impl Organization {
         }
     }
 
+    fn violates(&self, account: usize, index: usize, generation: usize) -> bool {
+        (index + account + generation).is_multiple_of(self.violating_one_in)
+    }
+
     /// The user of that name.
     pub fn user_named(&self, account: usize, name: &str, generation: usize) -> Option<User> {
         let index: usize = name.rsplit('-').next()?.parse().ok()?;
@@ -83,7 +87,7 @@ impl Organization {
 
     /// Users with two active keys.
     pub fn violations(&self, account: usize, generation: usize) -> usize {
-        (0..self.users).filter(|index| (index + account + generation).is_multiple_of(self.violating_one_in)).count()
+        (0..self.users).filter(|index| self.violates(account, *index, generation)).count()
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Size {
     /// Number of scrapes.
     pub scrapes: usize,
     pub latency: Duration,
+    /// The interval of checks where accounts are checked all the time.
+    pub often: Duration,
     pub seed: u64,
 }
 
@@ -43,8 +45,6 @@ pub const MEASURES: &[(&str, Measure)] = &[
 
 /// No second check within a measurement.
 const ONCE: &str = "24h";
-/// Longer than a measurement, to the shortest for which each account is checked often.
-const OFTEN: Duration = Duration::from_secs(30);
 
 impl Size {
     fn organization(&self, members: usize) -> Scenario {
@@ -91,7 +91,7 @@ fn cycle(size: &Size) -> anyhow::Result<Vec<Row>> {
 /// Resident memory after three cycles in which every report is another one.
 fn memory(size: &Size) -> anyhow::Result<Vec<Row>> {
     let measure = |users: &str, limit: f64| -> anyhow::Result<Row> {
-        let interval = format!("{}s", OFTEN.as_secs());
+        let interval = format!("{}s", size.often.as_secs());
         let scenario = size.organization(size.accounts).with("check.interval", interval).with("metrics.users", users);
         let mut running = Scenario { changing: true, ..scenario }.start(|_| Ok(()))?;
         running.first_cycle(0)?;
@@ -128,7 +128,7 @@ fn scrape(size: &Size) -> anyhow::Result<Vec<Row>> {
             latencies(&running, size.scrapes)?
         };
         let running = {
-            let interval = format!("{}s", OFTEN.as_secs());
+            let interval = format!("{}s", size.often.as_secs());
             let busy = Scenario { changing: true, ..scenario.with("check.interval", interval) };
             let (_, running) = first_cycle(&busy)?;
             latencies(&running, size.scrapes)?

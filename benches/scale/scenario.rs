@@ -149,7 +149,7 @@ impl Running {
             let live = count("ListAccessKeys") >= accounts_wanted * self.organization.users as u64;
             // Reports can be known to be unchanged: then only the exporter tells.
             waited += 1;
-            if !(reports || live || checks > 1 && waited.is_multiple_of(40)) {
+            if !(reports || live || checks > 1 && waited.is_multiple_of(10)) {
                 return Ok(None);
             }
             let cpu = self.exporter.cpu()?;
