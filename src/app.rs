@@ -1,4 +1,4 @@
-//! Composition: `serve` and `check`. The only module that imports all others.
+//! Composition: `serve`, `check` and `verify-config --aws`. The only module that imports all others.
 
 mod check;
 mod options;
@@ -8,9 +8,11 @@ mod provider;
 mod publisher;
 mod reload;
 mod shutdown;
+mod verify;
 
 pub use check::{CheckError, Verdict, check};
 pub use shutdown::ShutdownSignals;
+pub use verify::{VerifyError, verify};
 
 use crate::config::{Config, ConfigError};
 use crate::exposition::Parts;

@@ -10,6 +10,7 @@ pub mod counting;
 pub mod errors;
 mod organization;
 pub mod pages;
+pub mod probe;
 mod process;
 mod rate_limit;
 mod redact;

@@ -29,8 +29,8 @@ pub enum Action {
     Serve(ConfigArgs<true>),
     /// Check every account once and exit: 0 compliant, 1 violations, 2 usage or configuration, 3 failed or incomplete
     Check(CheckArgs),
-    /// Validate the configuration and print the effective settings
-    VerifyConfig(ConfigArgs<true>),
+    /// Validate the configuration and print the effective settings, or with --aws what can be reached
+    VerifyConfig(VerifyArgs),
     /// Query the health of a running exporter: 0 healthy, 1 not (for container health checks)
     Healthcheck(HealthcheckArgs),
     /// Print the JSON Schema of --input.inventory
@@ -53,6 +53,17 @@ pub struct CheckArgs {
     /// The form of the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Arguments of `verify-config`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs<true>,
+    /// Try to list the organization and to reach every account, and print what is missing; exits with 3 if anything is
+    #[arg(long = "aws", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub aws: Option<bool>,
 }
 
 /// The configuration: of `serve`, or without its own settings that of `check`.

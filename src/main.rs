@@ -1,7 +1,7 @@
 //! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
-use iam_key_exporter::app::{self, ShutdownSignals, Verdict};
-use iam_key_exporter::cli::{self, Action, CheckArgs};
+use iam_key_exporter::app::{self, ShutdownSignals, Verdict, VerifyError};
+use iam_key_exporter::cli::{self, Action, CheckArgs, VerifyArgs};
 use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
@@ -37,7 +37,7 @@ async fn run() -> ExitCode {
     match command {
         Action::Serve(args) => serve(args.into()).await,
         Action::Check(args) => check(args).await,
-        Action::VerifyConfig(args) => verify_config(&args.into()),
+        Action::VerifyConfig(args) => verify_config(args).await,
         Action::Healthcheck(args) => healthcheck(args.url.as_deref()).await,
         Action::InventorySchema => print((inventory_file::schema() + "\n").as_bytes()),
         Action::Completions { shell } => {
@@ -93,10 +93,19 @@ async fn check(args: CheckArgs) -> ExitCode {
     }
 }
 
-fn verify_config(given: &Given) -> ExitCode {
-    match load(given) {
-        Ok(config) => print(config.settings.to_yaml().as_bytes()),
-        Err(code) => code,
+async fn verify_config(args: VerifyArgs) -> ExitCode {
+    let config = match load(&args.config.into()) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if args.aws != Some(true) {
+        return print(config.settings.to_yaml().as_bytes());
+    }
+    match app::verify(&config).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(INCOMPLETE),
+        Err(error @ VerifyError::NoAws) => fail(USAGE, &error),
+        Err(error) => fail(INCOMPLETE, &error),
     }
 }
 

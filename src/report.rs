@@ -1,5 +1,6 @@
 //! Renders the result of `check`. Pure: width, colour and time are arguments.
 
+pub mod access;
 pub mod csv;
 pub mod json;
 mod layout;

@@ -5,15 +5,17 @@ use crate::accounts::{Directory, Target};
 use crate::aws::Process;
 use crate::aws::collect::{self, AwsSource, Choice};
 use crate::aws::counting::RequestObserver;
+use crate::aws::probe::{self, Needs};
 use crate::config::accounts::OrganizationSection;
+use crate::config::settings::Settings;
 use crate::config::values::{CollectorChoice, DemoScenario};
 use crate::config::{Config, Input};
-use crate::model::{Access, Role, Timestamp};
+use crate::model::{Access, Account, Role, Timestamp};
 use crate::schedule::fleet::{Discovered, Provider};
-use crate::source::Source;
 use crate::source::demo::{DemoOrganization, DemoSource};
 use crate::source::file::{FileSource, Format};
 use crate::source::organization::MemberLister;
+use crate::source::{Source, SourceError};
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +27,20 @@ pub(super) fn provider(config: &Config, observer: Arc<dyn RequestObserver>) -> A
         Input::Demo => Arc::new(Demo { started: Timestamp::now(), scenario: settings.demo.scenario }),
         Input::CredentialReport(path) => Arc::new(File { path: path.clone(), format: Format::CredentialReport }),
         Input::Inventory(path) => Arc::new(File { path: path.clone(), format: Format::Inventory }),
-        Input::Aws => Arc::new(OfAws {
+        Input::Aws => Arc::new(OfAws::new(settings, observer)),
+    }
+}
+
+pub(super) struct OfAws {
+    process: Arc<Process>,
+    pub(super) choice: Choice,
+    options: collect::Options,
+    max_requests_per_second: f64,
+}
+
+impl OfAws {
+    pub(super) fn new(settings: &Settings, observer: Arc<dyn RequestObserver>) -> Self {
+        OfAws {
             process: Process::new(options::aws(settings), observer),
             choice: match settings.collector {
                 CollectorChoice::Live => Choice::Live,
@@ -34,15 +49,18 @@ pub(super) fn provider(config: &Config, observer: Arc<dyn RequestObserver>) -> A
             },
             options: options::live(settings),
             max_requests_per_second: settings.aws.max_requests_per_second.0,
-        }),
+        }
     }
-}
 
-struct OfAws {
-    process: Arc<Process>,
-    choice: Choice,
-    options: collect::Options,
-    max_requests_per_second: f64,
+    /// Tries what the collector needs in an account; the operations that AWS denies.
+    pub(super) async fn probe(
+        &self,
+        target: &Target,
+        needs: Needs,
+    ) -> Result<(Account, Vec<SourceError>), SourceError> {
+        let aws = self.process.account(target.access.clone(), target.name.clone(), target.max_requests_per_second);
+        probe::probe(&aws, needs).await
+    }
 }
 
 impl Provider for OfAws {

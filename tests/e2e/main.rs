@@ -28,4 +28,5 @@ mod requests;
 mod roles;
 mod shutdown;
 mod trust;
+mod verify_aws;
 mod web;
