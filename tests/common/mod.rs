@@ -1,6 +1,6 @@
 //! Shared parts of whole-program tests: generated accounts, and a fake AWS that serves them and injects faults.
 
-#![allow(dead_code, unused_imports, reason = "tests of many accounts follow")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 
 pub mod account;
 pub mod answers;
