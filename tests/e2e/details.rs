@@ -276,10 +276,10 @@ fn the_owner_is_named_by_the_preferred_tag() {
     assert!(header.contains("OWNER") && table.contains("a,\"team\""), "{table}");
     let csv = check(&iam, [owner, "--output=csv"]).expect(1).stdout();
     let mut rows = csv.lines();
-    assert!(rows.next().unwrap().ends_with(",advice,owner"), "{csv}");
-    assert!(rows.next().unwrap().ends_with(r#","a,""team""""#), "{csv}");
-    assert!(rows.next().unwrap().ends_with(",'=db"), "no formula: {csv}");
-    assert!(rows.next().unwrap().ends_with(','), "{csv}");
+    assert!(rows.next().unwrap().ends_with(",advice,owner,account_name"), "{csv}");
+    assert!(rows.next().unwrap().ends_with(r#","a,""team""","#), "{csv}");
+    assert!(rows.next().unwrap().ends_with(",'=db,"), "no formula: {csv}");
+    assert!(rows.next().unwrap().ends_with(",,"), "{csv}");
     let json = check(&iam, [owner, "--output=json"]).expect(1).json();
     assert_eq!((&json["users"][1]["owner"], &json["users"][2]["owner"]), (&"=db".into(), &Value::Null));
     // Without the setting nothing of it is read or shown.
