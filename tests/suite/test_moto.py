@@ -83,6 +83,14 @@ def assert_counted_alike(users, counted):
         assert [finding["rule"] for finding in user["findings"]] == ["multiple_active_keys"] * offends
 
 
+def assert_complete_but_for_root(code, messages, collector):
+    """moto's reports lack the root user, which AWS's have: the check is incomplete, since the policy covers root."""
+    if collector == "live":
+        assert (code, messages) == (1, "")
+    else:
+        assert code == 3 and "keys of the root user could not be read" in messages and messages.count("\n") == 1
+
+
 @pytest.mark.parametrize("collector", COLLECTORS)
 def test_the_result_of_a_check_equals_that_of_boto3(account, collector):
     counted = count(account)
@@ -91,7 +99,7 @@ def test_the_result_of_a_check_equals_that_of_boto3(account, collector):
     assert len(offenders) == 29 and "bob" in offenders and "bobby" not in offenders
 
     code, result, messages = check(account, collector)
-    assert (code, messages) == (1, "")
+    assert_complete_but_for_root(code, messages, collector)
     assert result["account"] == {"id": ACCOUNT, "name": "", "partition": "aws"}
     assert result["collector"] == collector
     assert_counted_alike(result["users"], counted)
@@ -235,7 +243,7 @@ def test_a_name_with_a_comma_is_one_user(moto, collector):
     moto.user("a", "Active")
     moto.user("x,y,z", "Inactive")
     code, result, messages = check(moto, collector)
-    assert (code, messages) == (1, "")
+    assert_complete_but_for_root(code, messages, collector)
     assert_counted_alike(result["users"], count(moto))
 
 
