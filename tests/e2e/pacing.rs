@@ -112,7 +112,9 @@ fn a_sweep_that_is_throttled_is_visible_and_fails_no_check() {
     wait_until("a second failure of the sweep", || exporter.metrics().value(SWEEP_FAILURES) >= Some(2.0));
     wait_until("a throttled request", || exporter.metrics().value(THROTTLED) >= Some(1.0));
     assert_eq!(exporter.metrics().value(UP), Some(1.0));
-    assert_eq!(exporter.logged("sweep failed, users are read again later"), 1, "{}", exporter.log());
+    let logged = "sweep failed, users are read again later";
+    wait_until("the log record of the first failure", || exporter.logged(logged) > 0);
+    assert_eq!(exporter.logged(logged), 1, "{}", exporter.log());
     let calls = iam.calls_of("ListAccessKeys") as f64;
     let failures = exporter.metrics().value(SWEEP_FAILURES).unwrap();
     assert!(calls <= failures + 1.0, "requests of the sweep are not retried: {calls}, {failures}");
