@@ -299,9 +299,15 @@ def test_hundreds_of_failing_accounts_are_one_notification(alertmanager):
     # Findings have a notification for each account, as before.
     alerts += [alert("IamKeyRootActive", account_id=account, test="many") for account in accounts[:3]]
     alertmanager.post_alerts([{"labels": labels, "annotations": {}} for labels in alerts])
-    groups = [group for group in alertmanager.groups() if any(found["labels"].get("test") == "many" for found in group["alerts"])]
+
+    def groups():
+        found = [group for group in alertmanager.groups() if any(entry["labels"].get("test") == "many" for entry in group["alerts"])]
+        return sorted((group["labels"]["alertname"], len(group["alerts"])) for group in found)
+
     try:
-        assert sorted((group["labels"]["alertname"], len(group["alerts"])) for group in groups) == [
+        # It puts alerts into groups one after the other.
+        wait_until(lambda: sum(number for _, number in groups()) == len(alerts), what="all alerts to be in a group")
+        assert groups() == [
             ("IamKeyExporterAccountCheckFailing", 400),
             ("IamKeyExporterUsersDropped", 400),
             ("IamKeyExporterUsersUnknown", 400),
