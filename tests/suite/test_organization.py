@@ -324,3 +324,18 @@ def test_check_of_an_organisation_that_cannot_be_listed(organization, configurat
         code, _, messages = check(environment, configuration(organization={"role_name": ROLE_NAME}))
     assert code == 3
     assert "ListAccounts" in messages
+
+
+@pytest.mark.parametrize("collector", ["live", "report", "auto"])
+def test_verify_config_needs_no_other_permissions_than_the_collector(organization, configuration, collector):
+    flags = ["--aws", configuration(organization={"role_name": ROLE_NAME}), f"--collector={collector}"]
+    with Recorder(organization.moto.url) as recorder:
+        environment = clean_environment() | organization.moto.env | {"AWS_ENDPOINT_URL": recorder.url}
+        command = [exporter_binary(), "verify-config", *flags]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    allowed = {
+        action for name in ("assume", "discovery", collector) for action in document(f"deploy/aws/policies/{name}.json")["Statement"][0]["Action"]
+    }
+    assert recorder.operations - {"sts:GetCallerIdentity"} <= allowed
+    assert {"sts:AssumeRole", "iam:ListAccessKeys"} <= recorder.operations

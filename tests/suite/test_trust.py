@@ -1,12 +1,14 @@
 """The exporter with the roles of the templates, against ministack, which enforces policies, trust policies and external IDs."""
 
 import json
+import os
+import re
 import subprocess
 
 import pytest
 import yaml
 
-from harness import ACCOUNT, ROOT, Exporter, clean_environment, exporter_binary, wait_until
+from harness import ACCOUNT, ROOT, TOOLS, Exporter, clean_environment, exporter_binary, wait_until
 from infrastructure import AWS, deploy
 from ministack import Ministack
 from snippets import executes, runner
@@ -60,7 +62,8 @@ class Fleet:
 
     def member(self, account, **parameters):
         parameters = {"HubRoleArn": self.hub} | parameters
-        return deploy(self.aws.client("cloudformation", account), AWS / "organization" / "member-role.yaml", **parameters)["RoleArn"]
+        template = AWS / "organization" / "member-role.yaml"
+        return deploy(self.aws.client("cloudformation", account), template, stack="iam-key-exporter", **parameters)["RoleArn"]
 
 
 @pytest.fixture
@@ -164,6 +167,36 @@ def test_one_account_of_the_configuration(aws, configuration):
     assert code == 1, messages
     assert "bob" in output
     assert check(aws, flag, f"--account={WRONG}", "--collector=live")[0] == 3
+
+
+def test_the_commands_that_verify_config_prints_make_every_account_reachable(configuration, tmp_path):
+    """The table names what is missing; its commands, run in the accounts, create it."""
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    with Ministack() as server:
+        fleet = Fleet(server)
+        flag = configuration(accounts=listed(*ALL), organization={"role_name": "iam-key-exporter"})
+        verify = ["--aws", "--collector=report", flag]
+        code, output, messages = check(fleet, *verify, command="verify-config")
+        assert (code, messages) == (3, "")
+        assert EXTERNAL_ID not in output
+        rows = {line.split()[0]: line for line in output.partition("\n\n")[0].splitlines()}
+        for account in (WRONG, UNTRUSTED, MISSING, fleet.shop):
+            assert "the role cannot be assumed" in rows[account], account
+        assert "missing permission: iam:GenerateCredentialReport" in rows[POOR]
+        assert all(rows[account].endswith("reachable") for account in ("organization", RIGHT, fleet.payments))
+        given = {"HUB_ROLE_ARN": fleet.hub, "HUB_ROLE": "iam-key-exporter-hub", "EXTERNAL_ID": EXTERNAL_ID, "ORGANIZATION_ID": fleet.organization}
+        fixed = set()
+        for accounts, commands in re.findall(r"^([\d, ]+): .*\n((?:  aws .*\n)+)", output, flags=re.M):
+            for placeholder, value in given.items():
+                commands = re.sub(rf"\b{placeholder}\b", value, commands)
+            for account in accounts.split(", "):
+                environment = clean_environment() | server.env(account) | {"PATH": f"{TOOLS.bin('aws').parent}:{os.environ['PATH']}"}
+                result = subprocess.run(["bash", "-ec", commands], env=environment, cwd=tmp_path, capture_output=True, text=True)
+                assert result.returncode == 0, f"{account}: {commands}\n{result.stdout}{result.stderr}"
+                fixed.add(account)
+        assert fixed == {WRONG, UNTRUSTED, MISSING, POOR, fleet.shop, HUB}
+        code, output, messages = check(fleet, *verify, command="verify-config")
+        assert (code, messages) == (0, ""), output
 
 
 # --- docs/organizations.md --------------------------------------------------------------------------------------------
