@@ -292,6 +292,7 @@ fn check_inputs(given: &Given, file: &Settings) -> Result<(), ConfigError> {
         (both_in_file, "input.credential_report", "input.inventory"),
         (input && !file.accounts.is_empty(), "accounts", "input"),
         (input && file.organization.is_some(), "organization", "input"),
+        (input && !file.account_overrides.is_empty(), "account_overrides", "input"),
         (given.demo && report, "--demo", "--input.credential-report"),
         (given.demo && inventory, "--demo", "--input.inventory"),
         (given.demo && given.has(COLLECTOR), "--demo", "--collector"),

@@ -128,6 +128,11 @@ impl Directory {
         Ok(())
     }
 
+    /// Whether the latest listing has to be confirmed by another one.
+    pub fn is_doubted(&self) -> bool {
+        !self.suspected.is_empty()
+    }
+
     /// Forgets the organisation, for a configuration with another one or without.
     pub fn forget_organization(&mut self) {
         self.members = None;
@@ -243,8 +248,8 @@ impl Selection<'_> {
     }
 
     fn finish(mut self, is_listed: bool, shard: Shard) -> Targets {
-        // Before the organisation is listed, any account can still be discovered.
-        if is_listed {
+        // Before the organisation is listed, or its own account identified, any account can still be discovered.
+        if is_listed && self.targets.accounts.values().all(|target| target.account.is_some()) {
             let unused = self.settings.account_overrides.keys().filter(|id| !self.seen.contains(id));
             self.targets.notices.extend(unused.copied().map(Notice::UnusedOverride));
         }

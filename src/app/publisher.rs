@@ -96,11 +96,12 @@ impl Events for Publisher {
         }
         let account_id = account.id.as_str();
         self.parts.account_known(account_id);
+        self.state.update(|s| s.account(account_id, |_| ()));
+    }
+
+    fn unknown_account_identified(&self) {
         self.update(|snapshot, now| self.parts.remove(UNKNOWN_ACCOUNT, snapshot, now));
-        self.state.update(|s| {
-            s.remove(UNKNOWN_ACCOUNT);
-            s.account(account_id, |_| ());
-        });
+        self.state.update(|s| s.remove(UNKNOWN_ACCOUNT));
     }
 
     fn account_forgotten(&self, account: AccountId) {
@@ -203,6 +204,10 @@ impl FleetEvents for Publisher {
 
     fn targets_changed(&self, targets: &Targets, has_organization: bool) {
         self.metrics.organization_configured(has_organization);
+        if targets.accounts.values().all(|target| target.account.is_some()) {
+            // It is identified, or not checked any more.
+            self.unknown_account_identified();
+        }
         let is_complete = !has_organization || targets.states.is_some();
         if is_complete {
             self.state.update(Status::set_complete);

@@ -87,7 +87,11 @@ const OTHER: &str = "other";
 const TIMEOUT: &str = "timeout";
 const CONNECTION: &str = "connection";
 
-fn failure_code(context: &FinalizerInterceptorContextRef<'_>, error: &OrchestratorError<Error>) -> &'static str {
+/// The known error code of an attempt that failed, or what stands for it.
+pub(super) fn failure_code(
+    context: &FinalizerInterceptorContextRef<'_>,
+    error: &OrchestratorError<Error>,
+) -> &'static str {
     if let Some(connector) = error.as_connector_error() {
         // An answer that is too large came from AWS.
         return match connector {

@@ -6,7 +6,7 @@ use super::clock::ClockSkew;
 use super::counting::{RequestCounter, RequestObserver, Throttled};
 use super::organization::Organization;
 use super::rate_limit::{RateLimiter, longest_wait};
-use super::session::{RoleCredentials, RoleSession};
+use super::session::{RefusedSession, RoleCredentials, RoleSession};
 use super::sts::Sts;
 use super::transport::{self, ATTEMPT_TIMEOUT, Lane, ServiceClient};
 use super::truncation::{JsonGuard, TruncationGuard};
@@ -212,7 +212,8 @@ impl Process {
         if let Some(session) = session {
             builder = builder
                 .credentials_provider(RoleCredentials(Arc::clone(session)))
-                .identity_cache(IdentityCache::no_cache());
+                .identity_cache(IdentityCache::no_cache())
+                .interceptor(RefusedSession(Arc::clone(session)));
         }
         Ok(aws_sdk_iam::Client::from_conf(builder.build()))
     }
@@ -239,7 +240,8 @@ impl Process {
         if let Some(session) = session {
             builder = builder
                 .credentials_provider(RoleCredentials(Arc::clone(session)))
-                .identity_cache(IdentityCache::no_cache());
+                .identity_cache(IdentityCache::no_cache())
+                .interceptor(RefusedSession(Arc::clone(session)));
         }
         Ok(aws_sdk_organizations::Client::from_conf(builder.build()))
     }
@@ -284,7 +286,8 @@ fn sts_client(
     if let Some(session) = session {
         builder = builder
             .credentials_provider(RoleCredentials(Arc::clone(session)))
-            .identity_cache(IdentityCache::no_cache());
+            .identity_cache(IdentityCache::no_cache())
+            .interceptor(RefusedSession(Arc::clone(session)));
     }
     aws_sdk_sts::Client::from_conf(builder.build())
 }

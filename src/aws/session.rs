@@ -1,11 +1,19 @@
 //! Sessions of roles: the only cache of their credentials. The SDK's own cache holds 64 identities, renews in the last
 //! seconds, and does not remember failures: a denied role would be assumed again at each request.
 
+use super::counting::failure_code;
 use crate::model::{AccountId, Partition, Role};
 use crate::source::SourceError;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::fmt;
@@ -22,6 +30,10 @@ const NOT_USED_AHEAD: Duration = Duration::from_secs(10);
 /// until a person changes permissions, and for one that passes by itself.
 const PAUSES_OF_DENIALS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10 * 60));
 const PAUSES_OF_FAULTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// The codes of answers to requests whose credentials are not valid any more (IAM API Reference, "Common Errors").
+const REFUSALS: [&str; 4] =
+    ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
 
 /// What AssumeRole returned.
 #[derive(Clone)]
@@ -196,6 +208,17 @@ impl RoleSession {
         attempt
     }
 
+    /// AWS refuses the session with this access key ID, before its end: it was revoked, or the role was made anew.
+    fn refused(&self, access_key_id: &str) {
+        let mut state = self.state();
+        if state.session.as_ref().is_some_and(|held| held.session.credentials.access_key_id() == access_key_id) {
+            let error = SourceError::Credentials(format!("AWS refuses the session of {}", self.role.arn));
+            state.session = None;
+            // Not at once: AWS can refuse the next one, too.
+            state.failure = Some(Failure { error, in_a_row: 1, at: Moment::now(), pause: PAUSES_OF_FAULTS.0 });
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,6 +248,57 @@ impl ProvideCredentials for RoleCredentials {
             // The error is found again by its type.
             self.0.get().await.map(|session| session.credentials).map_err(CredentialsError::provider_error)
         })
+    }
+}
+
+/// The access key ID of an attempt, which is not displayed.
+struct SignedWith(String);
+
+impl Storable for SignedWith {
+    type Storer = StoreReplace<Self>;
+}
+
+impl fmt::Debug for SignedWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedWith")
+    }
+}
+
+/// Gives up a session that AWS refuses, for a client with [`RoleCredentials`].
+#[derive(Debug)]
+pub(super) struct RefusedSession(pub(super) Arc<RoleSession>);
+
+#[dyn_dispatch_hint]
+impl Intercept for RefusedSession {
+    fn name(&self) -> &'static str {
+        "RefusedSession"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let signature = context.request().headers().get("authorization");
+        if let Some(key_id) = signature.and_then(|text| text.split_once("Credential=")?.1.split('/').next()) {
+            cfg.interceptor_state().store_put(SignedWith(key_id.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(Err(error)) = context.output_or_error() else { return Ok(()) };
+        let is_refused = REFUSALS.contains(&failure_code(context, error));
+        if let Some(SignedWith(key_id)) = cfg.load::<SignedWith>().filter(|_| is_refused) {
+            self.0.refused(key_id);
+        }
+        Ok(())
     }
 }
 

@@ -158,7 +158,12 @@ impl Running {
         if self.organization.as_ref().zip(organization.as_ref()).is_none_or(lists_as_before) {
             self.organization.clone_from(organization);
         }
-        self.discovery = Discovery::new(Arc::clone(&self.fleet.provider), &config);
+        let discovery = Discovery::new(Arc::clone(&self.fleet.provider), &config);
+        // A listing under way goes on. One that has to confirm another waits for its time, also if there are reloads.
+        let is_same = discovery.organization == self.discovery.organization;
+        if !is_same || self.discovery.running.is_none() && !self.directory.is_doubted() {
+            self.discovery = discovery;
+        }
         self.config = config;
     }
 
@@ -193,6 +198,11 @@ impl Running {
             self.stop(key, &kept).await;
         }
         for (key, target) in &targets.accounts {
+            // A worker that does not know its account would report what happens as that of an unknown one.
+            let is_unidentified = |worker: &Employed| worker.account.borrow().is_none();
+            if target.account.is_some() && self.workers.get(key).is_some_and(is_unidentified) {
+                self.dismiss(*key).await;
+            }
             if !self.workers.contains_key(key) {
                 self.fleet.events.account_added(target.account);
             }
@@ -273,9 +283,10 @@ impl Running {
     fn remove_due(&mut self) {
         let now = Instant::now();
         let events = &self.fleet.events;
+        let is_checked = |account| self.workers.values().any(|worker| *worker.account.borrow() == Some(account));
         self.leaving.retain(|account, at| {
             let is_kept = *at > now;
-            if !is_kept {
+            if !is_kept && !is_checked(*account) {
                 events.account_removed(*account);
             }
             is_kept
@@ -299,7 +310,8 @@ pub type Discovered = Result<(Account, Option<Members>), SourceError>;
 pub(super) fn needs_discovery(settings: &Settings, shard: Shard) -> bool {
     // With nothing else, the check of the account of the credentials identifies it.
     let is_alone = settings.accounts.iter().all(|entry| entry.access == Access::Own) && shard == Shard::ALL;
-    settings.organization.is_some() || !is_alone
+    // Settings of one account are found by its ID. The configuration refuses them for a file.
+    settings.organization.is_some() || !settings.account_overrides.is_empty() || !is_alone
 }
 
 /// One listing, which fails after `limit`.

@@ -16,6 +16,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Pacing {
     checks: Semaphore,
+    /// Those of them for accounts whose last check hung.
+    hung: Semaphore,
     sweeps: Semaphore,
     most_sweeps: u32,
 }
@@ -27,6 +29,7 @@ impl Pacing {
         let most_sweeps = u32::try_from(most(limits.requests / 2)).unwrap_or(u32::MAX);
         Arc::new(Pacing {
             checks: Semaphore::new(most(limits.accounts)),
+            hung: Semaphore::new(most(limits.accounts / 4)),
             sweeps: Semaphore::new(most_sweeps as usize),
             most_sweeps,
         })
@@ -36,6 +39,13 @@ impl Pacing {
     pub(super) async fn check(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.checks.acquire().await.ok()
+    }
+
+    /// As [`check`](Self::check), for an account whose last check took long and failed: a quarter of all checks at most, so
+    /// that accounts that hang do not hold up the others.
+    pub(super) async fn check_again(&self) -> Option<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
+        let hung = self.hung.acquire().await.ok()?;
+        Some((hung, self.checks.acquire().await.ok()?))
     }
 
     /// Whether no further check may run now: the sweep does not compete with checks.

@@ -17,10 +17,15 @@ use sweep::Sweep;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+/// A check that fails after so long a time has held a permit for it: requests hang.
+const LONG: Duration = Duration::from_secs(20);
+
 /// Receives what happens to an account.
 pub trait Events: Send + Sync {
     /// AWS, or the file, named the account. Called at every check.
     fn account_identified(&self, account: &Account);
+    /// The account that was not identified before is, after [`account_identified`](Self::account_identified).
+    fn unknown_account_identified(&self) {}
     /// The credentials belong to another account than before, of which no check has succeeded.
     fn account_forgotten(&self, account: AccountId);
     /// A check ended after `took`; its listing was true at `listed_at`.
@@ -75,7 +80,13 @@ impl Worker {
         Run::new(self).run().await;
     }
 
-    fn check(&self, previous: Option<Arc<AccountState>>, known: Option<AccountId>) -> BoxFuture<'static, Ended> {
+    /// `has_hung` is whether the last check failed after a long time.
+    fn check(
+        &self,
+        previous: Option<Arc<AccountState>>,
+        known: Option<AccountId>,
+        has_hung: bool,
+    ) -> BoxFuture<'static, Ended> {
         let source = Arc::clone(&self.source);
         let policy = Arc::clone(&self.policy.borrow());
         let events = Arc::clone(&self.events);
@@ -83,7 +94,7 @@ impl Worker {
         let reported = self.identified.clone();
         let (expected, limit, now) = (self.account, self.timing.timeout, self.now);
         Box::pin(async move {
-            let _permit = pacing.check().await;
+            let _permits = if has_hung { (None, pacing.check_again().await) } else { (pacing.check().await, None) };
             // Time in the queue is not time of the check.
             let started = Instant::now();
             let deadline = saturating_add(started, limit);
@@ -97,8 +108,11 @@ impl Worker {
                     events.account_forgotten(other);
                 }
                 let _ = account.set(a.id);
-                reported.send_replace(Some(a.id));
+                let before = reported.send_replace(Some(a.id));
                 events.account_identified(a);
+                if before.is_none() {
+                    events.unknown_account_identified();
+                }
             };
             let check = Check {
                 source: &*source,
@@ -121,6 +135,8 @@ struct Run {
     state: Option<Arc<AccountState>>,
     account: Option<AccountId>,
     check: Option<BoxFuture<'static, Ended>>,
+    /// Whether the last check failed after a long time.
+    has_hung: bool,
     sweep: Sweep,
     /// Keys that were created earlier are not new: the account was not checked then.
     started: Timestamp,
@@ -138,6 +154,7 @@ impl Run {
             account: worker.account.or_else(|| state.as_ref().map(|s| s.account.id)),
             state,
             check: None,
+            has_hung: false,
             sweep: Sweep::default(),
             started: (worker.now)(),
             oldest: None,
@@ -180,12 +197,13 @@ impl Run {
     fn start_check(&mut self) {
         self.sweep.stop();
         self.plan.check_started(self.moment(), self.worker.timing);
-        self.check = Some(self.worker.check(self.state.clone(), self.account));
+        self.check = Some(self.worker.check(self.state.clone(), self.account, self.has_hung));
     }
 
     fn check_ended(&mut self, (took, identified, result): Ended) {
         self.check = None;
         self.account = identified.or(self.account);
+        self.has_hung = result.is_err() && took >= LONG;
         self.plan.check_ended(result.is_ok(), self.moment(), self.worker.timing, fastrand::f64());
         match result {
             Ok(new) => {
@@ -195,7 +213,7 @@ impl Run {
                 self.worker.events.check_succeeded(id, took, listed_at);
                 self.plan_sweep();
             }
-            Err(error) => self.worker.events.check_failed(self.account, took, &error),
+            Err(error) => self.worker.events.check_failed(self.known_account(), took, &error),
         }
     }
 
@@ -240,7 +258,7 @@ impl Run {
         }
     }
 
-    /// A running check may have identified it.
+    /// A running check may have identified it, or the discovery.
     fn known_account(&self) -> Option<AccountId> {
         self.worker.identified.borrow().or(self.account)
     }

@@ -31,6 +31,8 @@ pub struct Organization {
     pub members: Vec<Member>,
     /// How the own account, the management account, is listed, and which role it has; `None` for the defaults.
     pub own: Option<Member>,
+    /// The management account; `None` for the own one.
+    pub management: Option<String>,
     /// Accounts whose sessions may list the organisation, beside the own account.
     pub delegated: Vec<String>,
     /// Units without accounts, each with its ancestors, from the root on.
@@ -128,6 +130,7 @@ impl Organization {
         Organization {
             members: members.into_iter().collect(),
             own: None,
+            management: None,
             delegated: Vec::new(),
             empty_units: Vec::new(),
             pages: Pages::Of(20),
@@ -210,7 +213,8 @@ impl Organization {
         let parents = |units: &[String]| units.last().map_or(ROOT.to_owned(), String::clone);
         match call.operation.as_str() {
             "DescribeOrganization" => Ok(json!({"Organization": {
-                "Id": "o-fakefakefa", "FeatureSet": "ALL", "MasterAccountId": own.id,
+                "Id": "o-fakefakefa", "FeatureSet": "ALL",
+                "MasterAccountId": self.management.as_ref().unwrap_or(&own.id),
                 "MasterAccountArn": format!("arn:{}:organizations::{}:account/o-fakefakefa/{}", own.partition, own.id, own.id),
                 "MasterAccountEmail": "root@example.com",
             }})),

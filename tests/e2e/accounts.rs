@@ -5,55 +5,55 @@ use crate::exporter::{Cli, Exporter, cli, wait_until};
 use crate::metrics::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ORGANIZATION: &str = "organization: { role_name: iam-key-exporter, refresh_interval: 1s }\n";
-const ORGANIZATION_UP: &str = "iam_key_exporter_organization_up";
+pub const ORGANIZATION: &str = "organization: { role_name: iam-key-exporter, refresh_interval: 1s }\n";
+pub const ORGANIZATION_UP: &str = "iam_key_exporter_organization_up";
 
 /// The own account is 123456789012 with two users in violation; each member has one.
-fn fake(digits: &str) -> FakeIam {
+pub fn fake(digits: &str) -> FakeIam {
     let member = |digit: char| Member::new(&digit.to_string().repeat(12), violating());
     FakeIam::start(Account::example()).organization(Organization::new(digits.chars().map(member)))
 }
 
-fn violating() -> Account {
+pub fn violating() -> Account {
     Account::new([User::new("eve", [Key::active(200), Key::active(3)]), User::new("frank", [Key::active(5)])])
 }
 
 /// `serve` with this configuration, that checks once an hour: nothing but the accounts changes.
-fn command(iam: &FakeIam, config: &str) -> Cli {
+pub fn command(iam: &FakeIam, config: &str) -> Cli {
     cli(["serve", "--config.file=c.yaml", "--check.interval=1h", "--metrics.users=violating"])
         .aws(iam)
         .file("c.yaml", config)
 }
 
-fn serve(iam: &FakeIam, config: &str) -> Exporter {
+pub fn serve(iam: &FakeIam, config: &str) -> Exporter {
     command(iam, config).serve()
 }
 
-fn ready(exporter: &Exporter) -> Metrics {
+pub fn ready(exporter: &Exporter) -> Metrics {
     wait_until("readiness", || exporter.get("/readyz").status == 200);
     exporter.metrics()
 }
 
 /// The first digits of the accounts with this value of `up`.
-fn accounts(metrics: &Metrics, up: f64) -> String {
+pub fn accounts(metrics: &Metrics, up: f64) -> String {
     let of = |line: &str| line.split("account_id=\"").nth(1).map(|rest| rest[..1].to_owned());
     let lines = metrics.text().lines().filter(|l| l.starts_with("iam_key_exporter_account_up{"));
     lines.filter(|l| l.ends_with(&format!(" {up}"))).filter_map(of).collect()
 }
 
-fn failures(metrics: &Metrics, digit: char, reason: &str) -> Option<f64> {
+pub fn failures(metrics: &Metrics, digit: char, reason: &str) -> Option<f64> {
     let account = digit.to_string().repeat(12);
     metrics.value(&format!("iam_key_exporter_check_failures_total{{account_id=\"{account}\",reason=\"{reason}\"}}"))
 }
 
-fn violations(digit: char) -> String {
+pub fn violations(digit: char) -> String {
     format!(
         "aws_iam_access_key_violations{{account_id=\"{}\",rule=\"multiple_active_keys\"}}",
         digit.to_string().repeat(12)
     )
 }
 
-fn reconfigure(exporter: &Exporter, config: &str) {
+pub fn reconfigure(exporter: &Exporter, config: &str) {
     std::fs::write(exporter.home().join("c.yaml"), config).unwrap();
     exporter.signal("HUP");
 }

@@ -10,6 +10,7 @@ mod exporter;
 mod http;
 mod metrics;
 
+mod account_faults;
 mod accounts;
 mod check_accounts;
 mod check_command;

@@ -319,3 +319,33 @@ async fn without_the_organisation_its_accounts_end_at_once() {
     assert_eq!(events[..2], ["removed 2", "removed 3"], "{events:?}");
     assert_eq!(fleet.recorder.accounts(), "1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_does_not_confirm_a_shrunken_listing() {
+    let fleet = start(ORGANIZATION, vec![Some(Ok(members("12345"))), Some(Ok(members("1")))]);
+    pass(1100).await;
+    assert_eq!(fleet.recorder.take().last().unwrap(), "shrunken");
+    fleet.config.send_replace(config(&format!("{ORGANIZATION}policy: {{ key_age: {{ enabled: false }} }}")));
+    pass(1).await;
+    assert_eq!(fleet.recorder.take(), [""; 0], "two listings within seconds can share a mistake");
+    pass(1000).await;
+    assert_eq!(fleet.recorder.take(), ["discovered", "Left 2", "Left 3", "Left 4", "Left 5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_and_reloads_leave_nothing_behind() {
+    let list = |from: u64| {
+        let role = |n: u64| format!("- role_arn: arn:aws:iam::{:012}:role/x\n", 100_000_000_000 + n);
+        format!("accounts:\n{}", (from..from + 1000).map(role).collect::<String>())
+    };
+    let lists = [config(&list(0)), config(&list(500))];
+    let fleet = start(&list(0), vec![Some(Ok(vec![]))]);
+    pass(1).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for turn in 1..=10 {
+        fleet.config.send_replace(Arc::clone(&lists[turn % 2]));
+        pass(1).await;
+    }
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    assert_eq!(fleet.recorder.states.lock().unwrap().len(), 1000);
+}

@@ -181,3 +181,29 @@ async fn accounts_that_wait_are_not_queued_twice_and_their_deadline_has_not_begu
         assert!(log.overruns.lock().unwrap()[&id(number)] >= 3, "{number}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_hang_leave_permits_to_others() {
+    let pacing = Pacing::new(Limits { accounts: 8, requests: 8 });
+    let again: Vec<_> = (0..20)
+        .map(|_| {
+            let pacing = Arc::clone(&pacing);
+            tokio::spawn(async move {
+                let _permits = pacing.check_again().await;
+                std::future::pending::<()>().await;
+            })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let mut others = Vec::new();
+    for _ in 0..6 {
+        others.push(pacing.check().await);
+    }
+    assert!(pacing.is_busy());
+    for task in again {
+        task.abort();
+        let _ = task.await;
+    }
+    drop(others);
+    assert_eq!((pacing.checks.available_permits(), pacing.hung.available_permits()), (8, 2));
+}
