@@ -112,13 +112,14 @@ impl Events for Publisher {
     fn check_succeeded(&self, account: AccountId, took: Duration, listed_at: Timestamp) {
         let account_id = account.as_str();
         let now = Timestamp::now();
-        self.parts.check_succeeded(account_id, took, now, listed_at);
+        // Readiness before `up`: a client that sees `up` 1 can rely on it. The data were published before both.
         let is_first = self.state.update(|s| {
             s.account(account_id, |account| {
                 account.failure = None;
                 account.last_success.replace(now).is_none()
             })
         });
+        self.parts.check_succeeded(account_id, took, now, listed_at);
         lock(&self.log).succeeded(account, took.as_secs_f64(), is_first);
         self.check_ended();
     }
