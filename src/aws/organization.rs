@@ -46,7 +46,7 @@ impl Organization {
         }
         let client = self.client().await?;
         let management = management_account(client).await?;
-        let mut accounts = accounts(client, "ListAccounts", None).await?;
+        let mut accounts = accounts(client).await?;
         if !accounts.contains_key(&management) {
             return Err(SourceError::UnexpectedResponse {
                 operation: "ListAccounts",
@@ -95,34 +95,60 @@ async fn management_account(client: &Client) -> Result<AccountId, SourceError> {
     })
 }
 
-/// All accounts of the organisation, or those directly below a root or unit. A page can be empty, and others follow.
-async fn accounts(client: &Client, operation: &'static str, parent: Option<&str>) -> Result<Accounts, SourceError> {
-    let mut accounts = Accounts::new();
-    let mut pages = Pages::new(operation, MOST_ACCOUNTS);
+/// All members of a list of Organizations, of which `page` requests one page with its token: it returns the members and the
+/// token of the next page. A page can be empty, and others follow.
+async fn all<T, F>(
+    operation: &'static str,
+    most: usize,
+    page: impl Fn(Option<String>) -> F,
+) -> Result<Vec<T>, SourceError>
+where
+    F: Future<Output = Result<(Option<Vec<T>>, Option<String>), SourceError>>,
+{
+    let mut members = Vec::new();
+    let mut pages = Pages::new(operation, most);
     loop {
-        let (page, token) = match parent {
-            None => {
-                let request = client.list_accounts().max_results(PAGE).set_next_token(pages.marker());
-                let answer = request.send().await.map_err(|e| errors::classify(operation, &e))?;
-                (answer.accounts.unwrap_or_default(), answer.next_token)
-            }
-            Some(parent) => {
-                let request = client.list_accounts_for_parent().parent_id(parent).max_results(PAGE);
-                let answer =
-                    request.set_next_token(pages.marker()).send().await.map_err(|e| errors::classify(operation, &e))?;
-                (answer.accounts.unwrap_or_default(), answer.next_token)
-            }
-        };
-        for account in &page {
-            let (id, listed) = listed(operation, account)?;
-            if accounts.insert(id, listed).is_some() {
-                tracing::debug!(account = %id, operation, "an account is listed twice");
-            }
-        }
-        if !pages.next(page.len(), token.is_some(), token.as_deref())? {
-            return Ok(accounts);
+        let (page, token) = page(pages.marker()).await?;
+        let page = page.unwrap_or_default();
+        let length = page.len();
+        members.extend(page);
+        if !pages.next(length, token.is_some(), token.as_deref())? {
+            return Ok(members);
         }
     }
+}
+
+/// All accounts of the organisation.
+async fn accounts(client: &Client) -> Result<Accounts, SourceError> {
+    const OPERATION: &str = "ListAccounts";
+    let page = |token| async move {
+        let request = client.list_accounts().max_results(PAGE).set_next_token(token);
+        let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
+        Ok((answer.accounts, answer.next_token))
+    };
+    by_id(OPERATION, &all(OPERATION, MOST_ACCOUNTS, page).await?)
+}
+
+/// The accounts directly below a root or unit.
+async fn accounts_below(client: &Client, parent: &str) -> Result<Accounts, SourceError> {
+    const OPERATION: &str = "ListAccountsForParent";
+    let page = |token| async move {
+        let request = client.list_accounts_for_parent().parent_id(parent).max_results(PAGE).set_next_token(token);
+        let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
+        Ok((answer.accounts, answer.next_token))
+    };
+    by_id(OPERATION, &all(OPERATION, MOST_ACCOUNTS, page).await?)
+}
+
+fn by_id(operation: &'static str, accounts: &[Account]) -> Result<Accounts, SourceError> {
+    let mut by_id = Accounts::new();
+    for account in accounts {
+        let (id, listed) = listed(operation, account)?;
+        if by_id.insert(id, listed).is_some() {
+            tracing::debug!(account = %id, operation, "an account is listed twice");
+        }
+    }
+    Ok(by_id)
 }
 
 fn listed(operation: &'static str, account: &Account) -> Result<(AccountId, Listed), SourceError> {
@@ -151,14 +177,11 @@ async fn tags(client: &Client, accounts: &Accounts) -> Result<BTreeMap<AccountId
 
 async fn tags_of(client: &Client, account: AccountId) -> Result<Vec<Tag>, SourceError> {
     const OPERATION: &str = "ListTagsForResource";
-    let mut tags = Vec::new();
-    let mut pages = Pages::new(OPERATION, MOST_TAGS);
-    loop {
-        let request = client.list_tags_for_resource().resource_id(account.as_str()).set_next_token(pages.marker());
+    let page = |token| async move {
+        let request = client.list_tags_for_resource().resource_id(account.as_str()).set_next_token(token);
         let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-        tags.extend(answer.tags().iter().filter_map(|tag| Tag::new(tag.key(), tag.value())));
-        if !pages.next(answer.tags().len(), answer.next_token().is_some(), answer.next_token())? {
-            return Ok(tags);
-        }
-    }
+        Ok((answer.tags, answer.next_token))
+    };
+    let tags = all(OPERATION, MOST_TAGS, page).await?;
+    Ok(tags.iter().filter_map(|tag| Tag::new(tag.key(), tag.value())).collect())
 }

@@ -3,7 +3,7 @@
 //! and of accounts. To ask for the parents of each account takes one request for each account and each unit, which is less
 //! only for a few accounts.
 
-use super::{Accounts, PAGE, accounts};
+use super::{Accounts, PAGE, accounts_below, all};
 use crate::aws::errors;
 use crate::aws::pages::Pages;
 use crate::aws::process::ORGANIZATIONS_CONCURRENCY;
@@ -67,7 +67,7 @@ async fn walk(client: &Client, listed: &mut Accounts) -> Result<(), SourceError>
     while !level.is_empty() {
         let reads = level.into_iter().map(|path| async move {
             let parent = path.last().map(String::as_str).unwrap_or_default();
-            let below = accounts(client, "ListAccountsForParent", Some(parent)).await?;
+            let below = accounts_below(client, parent).await?;
             let units = units_below(client, parent).await?;
             Ok::<_, SourceError>((path, below, units))
         });
@@ -95,35 +95,25 @@ async fn walk(client: &Client, listed: &mut Accounts) -> Result<(), SourceError>
 
 async fn roots(client: &Client) -> Result<Vec<String>, SourceError> {
     const OPERATION: &str = "ListRoots";
-    let mut roots = Vec::new();
-    let mut pages = Pages::new(OPERATION, MOST_UNITS);
-    loop {
-        let request = client.list_roots().max_results(PAGE).set_next_token(pages.marker());
+    let page = |token| async move {
+        let request = client.list_roots().max_results(PAGE).set_next_token(token);
         let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-        for root in answer.roots() {
-            roots.push(identified(OPERATION, root.id())?);
-        }
-        if !pages.next(answer.roots().len(), answer.next_token().is_some(), answer.next_token())? {
-            return Ok(roots);
-        }
-    }
+        Ok((answer.roots, answer.next_token))
+    };
+    let roots = all(OPERATION, MOST_UNITS, page).await?;
+    roots.iter().map(|root| identified(OPERATION, root.id())).collect()
 }
 
 async fn units_below(client: &Client, parent: &str) -> Result<Vec<String>, SourceError> {
     const OPERATION: &str = "ListOrganizationalUnitsForParent";
-    let mut units = Vec::new();
-    let mut pages = Pages::new(OPERATION, MOST_UNITS);
-    loop {
-        let request = client.list_organizational_units_for_parent().parent_id(parent).max_results(PAGE);
-        let answer =
-            request.set_next_token(pages.marker()).send().await.map_err(|e| errors::classify(OPERATION, &e))?;
-        for unit in answer.organizational_units() {
-            units.push(identified(OPERATION, unit.id())?);
-        }
-        if !pages.next(answer.organizational_units().len(), answer.next_token().is_some(), answer.next_token())? {
-            return Ok(units);
-        }
-    }
+    let page = |token| async move {
+        let request = client.list_organizational_units_for_parent().parent_id(parent);
+        let request = request.max_results(PAGE).set_next_token(token);
+        let answer = request.send().await.map_err(|e| errors::classify(OPERATION, &e))?;
+        Ok((answer.organizational_units, answer.next_token))
+    };
+    let units = all(OPERATION, MOST_UNITS, page).await?;
+    units.iter().map(|unit| identified(OPERATION, unit.id())).collect()
 }
 
 /// Root and units above an account, one request for each that is not known yet.
