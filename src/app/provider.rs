@@ -2,20 +2,19 @@
 
 use super::options;
 use crate::accounts::{Directory, Target};
-use crate::aws::Process;
 use crate::aws::collect::{self, AwsSource, Choice};
 use crate::aws::counting::RequestObserver;
 use crate::aws::probe::{self, Needs};
+use crate::aws::{Aws, Process};
 use crate::config::accounts::OrganizationSection;
 use crate::config::settings::Settings;
 use crate::config::values::{CollectorChoice, DemoScenario};
 use crate::config::{Config, Input};
-use crate::model::{Access, Account, Role, Timestamp};
+use crate::model::{Access, Account, Timestamp};
 use crate::schedule::fleet::{Discovered, Provider};
 use crate::source::demo::{DemoOrganization, DemoSource};
 use crate::source::file::{FileSource, Format};
-use crate::source::organization::MemberLister;
-use crate::source::{Source, SourceError};
+use crate::source::{MemberLister, Members, Source, SourceError, Wanted};
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,36 +57,33 @@ impl OfAws {
         target: &Target,
         needs: Needs,
     ) -> Result<(Account, Vec<SourceError>), SourceError> {
-        let aws = self.process.account(target.access.clone(), target.name.clone(), target.max_requests_per_second);
-        probe::probe(&aws, needs).await
+        probe::probe(&self.access(target), needs).await
+    }
+
+    fn access(&self, target: &Target) -> Arc<Aws> {
+        self.process.account(target.access.clone(), target.name.clone(), target.max_requests_per_second)
     }
 }
 
 impl Provider for OfAws {
     fn source(&self, target: &Target) -> Arc<dyn Source> {
-        let aws = self.process.account(target.access.clone(), target.name.clone(), target.max_requests_per_second);
-        Arc::new(AwsSource::new(aws, self.choice, self.options.clone()))
+        Arc::new(AwsSource::new(self.access(target), self.choice, self.options.clone()))
     }
 
     fn discover(&self, organization: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
         // The name is not used here, and an account with a name has its alias not read.
         let own = self.process.account(Access::Own, "self".into(), self.max_requests_per_second);
-        let lister = organization.map(|section| {
-            let role = section.discovery_role_arn.clone().map(|arn| Role {
-                external_id: section.external_id.clone(),
-                session_name: section.session_name.clone(),
-                ..Role::new(arn)
-            });
-            (self.process.organization(role), Directory::wanted(section))
-        });
-        Box::pin(async move {
-            let own = own.account().await?;
-            let members = match &lister {
-                Some((lister, wanted)) => Some(lister.members(wanted).await?),
-                None => None,
-            };
-            Ok((own, members))
-        })
+        let lister = organization
+            .map(|section| (self.process.organization(section.discovery_role()), Directory::wanted(section)));
+        Box::pin(async move { Ok((own.account().await?, members(lister).await?)) })
+    }
+}
+
+/// The accounts of the organisation, if there is one.
+async fn members(lister: Option<(impl MemberLister, Wanted)>) -> Result<Option<Members>, SourceError> {
+    match &lister {
+        Some((lister, wanted)) => lister.members(wanted).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -123,12 +119,6 @@ impl Provider for Demo {
     fn discover(&self, organization: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
         let own = DemoSource::new(self.started, String::new()).demo_account();
         let lister = organization.map(|section| (DemoOrganization::new(self.started), Directory::wanted(section)));
-        Box::pin(async move {
-            let members = match &lister {
-                Some((lister, wanted)) => Some(lister.members(wanted).await?),
-                None => None,
-            };
-            Ok((own, members))
-        })
+        Box::pin(async move { Ok((own, members(lister).await?)) })
     }
 }

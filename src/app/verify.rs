@@ -5,9 +5,9 @@ use super::output::write_stdout;
 use super::provider::OfAws;
 use crate::accounts::{DiscoveryError, Key, Target};
 use crate::aws::probe::Needs;
-use crate::config::values::CollectorChoice;
+use crate::config::accounts::OrganizationSection;
 use crate::config::{Config, Input};
-use crate::model::{Account, Role, Timestamp};
+use crate::model::{Account, Timestamp};
 use crate::report::access::{AccessReport, AccountAccess, Outcome};
 use crate::schedule::Pacing;
 use crate::schedule::once::{Found, each};
@@ -51,9 +51,7 @@ pub async fn verify(config: &Config) -> Result<bool, VerifyError> {
     })
     .await;
     let organization = settings.organization.as_ref();
-    let discovery_role = organization
-        .and_then(|o| o.discovery_role_arn.clone())
-        .map(|arn| Role { external_id: organization.and_then(|o| o.external_id.clone()), ..Role::new(arn) });
+    let discovery_role = organization.and_then(OrganizationSection::discovery_role);
     let report = AccessReport {
         accounts: probed.iter().map(|(target, probed)| access(target, probed)).collect(),
         listing: match found.failure {
@@ -62,11 +60,7 @@ pub async fn verify(config: &Config) -> Result<bool, VerifyError> {
             Some(error) => Some(Outcome::Failed(error.reason(), error.to_string())),
         },
         discovery_role: discovery_role.as_ref(),
-        collector: match settings.collector {
-            CollectorChoice::Auto => "auto",
-            CollectorChoice::Live => "live",
-            CollectorChoice::Report => "report",
-        },
+        collector: settings.collector.as_str(),
         details,
     };
     write_stdout(report.render().as_bytes())?;

@@ -46,6 +46,20 @@ const STS_REQUESTS_PER_SECOND: f64 = 200.0;
 pub(super) const ORGANIZATIONS_CONCURRENCY: usize = 4;
 const ORGANIZATIONS_REQUESTS_PER_SECOND: f64 = 10.0;
 
+/// The builder of a client's configuration, with the credentials of a session if there is one. The session is the only
+/// cache of its credentials. A macro, because each service has a type of its own.
+macro_rules! with_session {
+    ($builder:expr, $session:expr) => {
+        match $session {
+            Some(session) => $builder
+                .credentials_provider(RoleCredentials(Arc::clone(session)))
+                .identity_cache(IdentityCache::no_cache())
+                .interceptor(RefusedSession(Arc::clone(session))),
+            None => $builder,
+        }
+    };
+}
+
 /// Retry, timeout and HTTP behaviour of the SDK as of this version, whatever version is linked.
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
@@ -203,18 +217,13 @@ impl Process {
         limits: &Limits,
     ) -> Result<aws_sdk_iam::Client, SourceError> {
         let shared = self.shared().await?;
-        let mut builder = aws_sdk_iam::config::Builder::from(&shared.config)
+        let builder = aws_sdk_iam::config::Builder::from(&shared.config)
             .http_client(shared.service(&limits.lane))
             .retry_partition(limits.retry_partition.clone())
             .timeout_config(timeouts(limits.operation))
             .interceptor(TruncationGuard)
             .interceptor(RequestCounter::new("iam", Arc::clone(&self.observer), limits.throttled.clone()));
-        if let Some(session) = session {
-            builder = builder
-                .credentials_provider(RoleCredentials(Arc::clone(session)))
-                .identity_cache(IdentityCache::no_cache())
-                .interceptor(RefusedSession(Arc::clone(session)));
-        }
+        let builder = with_session!(builder, session);
         Ok(aws_sdk_iam::Client::from_conf(builder.build()))
     }
 
@@ -231,18 +240,13 @@ impl Process {
         session: Option<&Arc<RoleSession>>,
     ) -> Result<aws_sdk_organizations::Client, SourceError> {
         let shared = self.shared().await?;
-        let mut builder = aws_sdk_organizations::config::Builder::from(&shared.config)
+        let builder = aws_sdk_organizations::config::Builder::from(&shared.config)
             .http_client(shared.service(&shared.organizations_lane))
             .retry_partition(RetryPartition::custom("organizations").build())
             .timeout_config(timeouts(OPERATION_TIMEOUT))
             .interceptor(JsonGuard)
             .interceptor(RequestCounter::new("organizations", Arc::clone(&self.observer), Throttled::default()));
-        if let Some(session) = session {
-            builder = builder
-                .credentials_provider(RoleCredentials(Arc::clone(session)))
-                .identity_cache(IdentityCache::no_cache())
-                .interceptor(RefusedSession(Arc::clone(session)));
-        }
+        let builder = with_session!(builder, session);
         Ok(aws_sdk_organizations::Client::from_conf(builder.build()))
     }
 
@@ -277,18 +281,13 @@ fn sts_client(
     session: Option<&Arc<RoleSession>>,
 ) -> aws_sdk_sts::Client {
     let partition = session.map_or("sts".to_owned(), |session| format!("sts-{}", session.role.arn.account));
-    let mut builder = aws_sdk_sts::config::Builder::from(config)
+    let builder = aws_sdk_sts::config::Builder::from(config)
         .http_client(service)
         .retry_partition(RetryPartition::custom(partition).build())
         .retry_config(RetryConfig::standard().with_max_attempts(STS_ATTEMPTS))
         .interceptor(TruncationGuard)
         .interceptor(RequestCounter::new("sts", Arc::clone(observer), Throttled::default()));
-    if let Some(session) = session {
-        builder = builder
-            .credentials_provider(RoleCredentials(Arc::clone(session)))
-            .identity_cache(IdentityCache::no_cache())
-            .interceptor(RefusedSession(Arc::clone(session)));
-    }
+    let builder = with_session!(builder, session);
     aws_sdk_sts::Client::from_conf(builder.build())
 }
 

@@ -123,6 +123,19 @@ pub struct OrganizationSection {
     pub max_removed_percent: Count<1, 100>,
 }
 
+impl OrganizationSection {
+    /// How this role is assumed.
+    pub fn role(&self, arn: RoleArn) -> Role {
+        let (external_id, session_name) = (self.external_id.clone(), self.session_name.clone());
+        Role { external_id, session_name, ..Role::new(arn) }
+    }
+
+    /// The role that may list the accounts; `None` if the credentials may.
+    pub fn discovery_role(&self) -> Option<Role> {
+        self.discovery_role_arn.clone().map(|arn| self.role(arn))
+    }
+}
+
 fn refresh_interval() -> Period {
     Period::minutes(15)
 }

@@ -356,6 +356,15 @@ macro_rules! choices {
             )+
         }
 
+        impl $name {
+            /// The name of the choice, as it is written.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+        }
+
         impl Value for $name {
             const SHAPE: Shape = Shape::Choice(&[$(Possible { name: $text, help: $help }),+]);
 
