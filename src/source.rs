@@ -7,6 +7,7 @@ pub mod error;
 pub mod file;
 pub mod inventory_file;
 pub mod organization;
+pub mod retry;
 
 pub use error::{REASONS, SourceError};
 pub use organization::{Member, MemberLister, MemberState, Members, Wanted};

@@ -4,16 +4,17 @@ use super::{filter, shard};
 use crate::config::accounts::{AccountEntry, ManagementAccount, OrganizationSection};
 use crate::config::settings::Settings;
 use crate::config::shard::Shard;
-use crate::model::{Access, Account, AccountId, Role, RoleArn};
+use crate::model::{Access, Account, AccountId, RoleArn};
 use crate::policy::RuleSettings;
 use crate::source::organization::{Member, MemberState, Members, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What AWS answered: the account of the credentials, and the accounts of the organisation.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
     own: Option<Account>,
-    members: Option<Members>,
+    members: Option<Arc<Members>>,
     /// The accounts that the latest listing lacks, when they are too many to be believed at once.
     suspected: BTreeSet<AccountId>,
 }
@@ -34,6 +35,16 @@ pub enum Key {
     Own,
     /// This account.
     Account(AccountId),
+}
+
+impl Key {
+    /// The account that it has to be; `None` for the one that the credentials belong to, at any time.
+    pub fn account(self) -> Option<AccountId> {
+        match self {
+            Key::Own => None,
+            Key::Account(account) => Some(account),
+        }
+    }
 }
 
 /// An account to check.
@@ -79,11 +90,9 @@ pub enum Notice {
     UnusedOverride(AccountId),
 }
 
-/// Why an account is not checked any more.
+/// Why an account that the configuration selects is not checked any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
-    /// The configuration does not select it any more.
-    Deselected,
     /// It is not in the organisation any more.
     Left,
     /// It is suspended or closed.
@@ -124,7 +133,7 @@ impl Directory {
             return Err(error);
         }
         self.suspected.clear();
-        self.members = Some(members);
+        self.members = Some(Arc::new(members));
         Ok(())
     }
 
@@ -162,12 +171,13 @@ impl Directory {
         selection.finish(organization.is_none() || self.members.is_some(), shard)
     }
 
-    /// Why an account is not a target any more. `previous` is the directory at the time when it was one.
-    pub fn departure(&self, account: AccountId, previous: &Directory) -> Departure {
+    /// Why an account is not a target any more; `None` if the configuration does not select it any more. `previous` is the
+    /// directory at the time when it was one.
+    pub fn departure(&self, account: AccountId, previous: &Directory) -> Option<Departure> {
         match self.member(account).map(|m| m.state) {
-            None if self.members.is_some() && previous.member(account).is_some() => Departure::Left,
-            Some(MemberState::Suspended | MemberState::Closed | MemberState::Pending) => Departure::Suspended,
-            None | Some(MemberState::Active | MemberState::Unknown) => Departure::Deselected,
+            None if self.members.is_some() && previous.member(account).is_some() => Some(Departure::Left),
+            Some(MemberState::Suspended | MemberState::Closed | MemberState::Pending) => Some(Departure::Suspended),
+            None | Some(MemberState::Active | MemberState::Unknown) => None,
         }
     }
 
@@ -219,12 +229,8 @@ impl Selection<'_> {
     /// The role in a member; `None` until the partition is known, which is that of the credentials.
     fn member_role(&self, organization: &OrganizationSection, account: AccountId) -> Option<Access> {
         let partition = self.directory.own.as_ref()?.partition.clone();
-        Some(Access::Role(Box::new(Role {
-            arn: RoleArn { partition, account, name: organization.role_name.clone() },
-            external_id: organization.external_id.clone(),
-            session_name: organization.session_name.clone(),
-            base: None,
-        })))
+        let arn = RoleArn { partition, account, name: organization.role_name.clone() };
+        Some(Access::Role(Box::new(organization.role(arn))))
     }
 
     fn add(&mut self, key: Key, account: Option<AccountId>, access: Access, name: Option<&str>) {

@@ -3,6 +3,7 @@
 use super::Shrunken;
 use crate::source::SourceError;
 use crate::source::organization::SHRUNKEN;
+use crate::source::retry::backoff;
 use std::time::Duration;
 
 /// The first pause after a failure; it doubles up to the refresh interval.
@@ -37,10 +38,7 @@ impl DiscoveryError {
         match self {
             // Two listings within seconds can share a mistake.
             DiscoveryError::Shrunken(_) => refresh_interval,
-            DiscoveryError::Source(_) => {
-                let factor = 1_u32.checked_shl(failures_in_a_row.saturating_sub(1)).unwrap_or(u32::MAX);
-                FIRST_RETRY.saturating_mul(factor).min(refresh_interval)
-            }
+            DiscoveryError::Source(_) => backoff(FIRST_RETRY, refresh_interval, failures_in_a_row),
         }
     }
 }

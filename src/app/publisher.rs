@@ -44,7 +44,7 @@ impl Publisher {
     }
 
     /// Removes an account with all its series.
-    pub(super) fn remove(&self, account: AccountId) {
+    fn remove(&self, account: AccountId) {
         lock(&self.log).forget(account);
         self.state.update(|s| s.remove(account.as_str()));
         self.update(|snapshot, now| {
@@ -189,7 +189,7 @@ impl FleetEvents for Publisher {
     fn account_left(&self, account: AccountId, departure: Departure) {
         let error = match departure {
             Departure::Suspended => SourceError::AccountSuspended,
-            Departure::Left | Departure::Deselected => SourceError::LeftOrganization,
+            Departure::Left => SourceError::LeftOrganization,
         };
         self.check_failed(Some(account), Duration::ZERO, &error);
     }

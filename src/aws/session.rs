@@ -4,6 +4,7 @@
 use super::counting::failure_code;
 use crate::model::{AccountId, Partition, Role};
 use crate::source::SourceError;
+use crate::source::retry::{backoff, spread};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
@@ -153,8 +154,7 @@ impl Held {
 fn pause(error: &SourceError, in_a_row: u32, jitter: f64) -> Duration {
     let lasts = matches!(error.reason(), "role_denied" | "credentials" | "access_denied" | "account_mismatch");
     let (first, longest) = if lasts { PAUSES_OF_DENIALS } else { PAUSES_OF_FAULTS };
-    let doubled = 1_u32.checked_shl(in_a_row.saturating_sub(1)).unwrap_or(u32::MAX);
-    first.saturating_mul(doubled).min(longest).mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0))
+    spread(backoff(first, longest, in_a_row), jitter)
 }
 
 /// The session of a role, shared by all who need it.

@@ -1,25 +1,27 @@
 //! Starts and stops a worker for each account, as the configuration and the organisation require.
 
+mod discovery;
+
+pub(super) use discovery::{discover, needs_discovery};
+
 use super::pacing::Pacing;
 use super::plan::{Timing, saturating_add};
 use super::worker::{Events, Worker};
 use crate::accounts::{Departure, Directory, DiscoveryError, Key, Target, Targets};
 use crate::config::Config;
 use crate::config::accounts::OrganizationSection;
-use crate::config::settings::Settings;
-use crate::config::shard::Shard;
-use crate::model::{Access, Account, AccountId, Timestamp};
+use crate::model::{Account, AccountId, Timestamp};
 use crate::policy::Policy;
 use crate::source::organization::Members;
 use crate::source::{Source, SourceError};
 use crate::state::AccountState;
+use discovery::{Discovery, sleep_until_some};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
 /// Where the data of accounts come from.
 pub trait Provider: Send + Sync {
@@ -90,13 +92,6 @@ impl Fleet {
             }
             running.reconcile().await;
         }
-    }
-}
-
-async fn sleep_until_some(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -215,9 +210,7 @@ impl Running {
         }
         self.reconciled.clone_from(&self.directory);
     }
-}
 
-impl Running {
     async fn start_or_update(&mut self, key: Key, target: &Target, base: &Arc<Policy>) {
         let policy = policy_of(target, base);
         if let Some(worker) = self.workers.get_mut(&key) {
@@ -239,7 +232,7 @@ impl Running {
         let (identified, account) = watch::channel(target.account);
         let worker = Worker {
             // The account of the credentials is the one that the credentials belong to, at any time.
-            account: target.account.filter(|_| key != Key::Own),
+            account: key.account(),
             state: target.account.and_then(|account| self.fleet.events.last_state(account)),
             identified,
             source: self.fleet.provider.source(target),
@@ -257,11 +250,10 @@ impl Running {
     async fn stop(&mut self, key: Key, kept: &BTreeSet<AccountId>) {
         let Some(account) = self.dismiss(key).await.filter(|account| !kept.contains(account)) else { return };
         let departure = self.directory.departure(account, &self.reconciled);
-        let retention = self.organization.as_ref().map(|o| o.retention);
-        match retention.filter(|_| departure != Departure::Deselected) {
-            Some(retention) => {
+        match departure.zip(self.organization.as_ref()) {
+            Some((departure, organization)) => {
                 self.fleet.events.account_left(account, departure);
-                self.leaving.insert(account, saturating_add(Instant::now(), retention));
+                self.leaving.insert(account, saturating_add(Instant::now(), organization.retention));
             }
             None => self.fleet.events.account_removed(account),
         }
@@ -305,85 +297,6 @@ pub(super) fn policy_of(target: &Target, base: &Arc<Policy>) -> Arc<Policy> {
 
 /// The account of the credentials, and the accounts of the organisation if there is one.
 pub type Discovered = Result<(Account, Option<Members>), SourceError>;
-
-/// Whether the accounts to check follow from an answer of AWS.
-pub(super) fn needs_discovery(settings: &Settings, shard: Shard) -> bool {
-    // With nothing else, the check of the account of the credentials identifies it.
-    let is_alone = settings.accounts.iter().all(|entry| entry.access == Access::Own) && shard == Shard::ALL;
-    // Settings of one account are found by its ID. The configuration refuses them for a file.
-    settings.organization.is_some() || !settings.account_overrides.is_empty() || !is_alone
-}
-
-/// One listing, which fails after `limit`.
-pub(super) fn discover(
-    provider: &dyn Provider,
-    organization: Option<&OrganizationSection>,
-    limit: Duration,
-) -> BoxFuture<'static, Discovered> {
-    let listing = provider.discover(organization);
-    let late = move |_| SourceError::Timeout(format!("the listing took longer than {} s", limit.as_secs()));
-    Box::pin(async move { timeout(limit, listing).await.map_err(late)? })
-}
-
-/// Lists the accounts again and again.
-struct Discovery {
-    provider: Arc<dyn Provider>,
-    organization: Option<OrganizationSection>,
-    /// The longest time that a listing may take.
-    limit: Duration,
-    /// When the next listing is due; `None` while one is running, and when none is needed.
-    next: Option<Instant>,
-    running: Option<BoxFuture<'static, Discovered>>,
-    failures_in_a_row: u32,
-}
-
-impl Discovery {
-    fn new(provider: Arc<dyn Provider>, config: &Config) -> Self {
-        let settings = &config.settings;
-        Discovery {
-            provider,
-            organization: settings.organization.clone(),
-            limit: settings.check.timeout.0,
-            next: needs_discovery(settings, config.shard).then(Instant::now),
-            running: None,
-            failures_in_a_row: 0,
-        }
-    }
-
-    /// The result of the next listing. A caller may stop waiting at any time, and call again.
-    async fn next(&mut self) -> Discovered {
-        let running = match &mut self.running {
-            Some(running) => running,
-            None => {
-                sleep_until_some(self.next).await;
-                self.next = None;
-                self.running.insert(discover(&*self.provider, self.organization.as_ref(), self.limit))
-            }
-        };
-        let result = running.await;
-        self.running = None;
-        result
-    }
-
-    /// Plans the next listing.
-    fn ended(&mut self, error: Option<&DiscoveryError>) {
-        let refresh_interval = self.organization.as_ref().map(|o| o.refresh_interval.0);
-        self.failures_in_a_row = if error.is_some() { self.failures_in_a_row.saturating_add(1) } else { 0 };
-        let pause = match error {
-            Some(error) => {
-                Some(error.pause(self.failures_in_a_row, refresh_interval.unwrap_or(Duration::from_secs(300))))
-            }
-            // Credentials of one process stay those of one account, and each check confirms that.
-            None => refresh_interval,
-        };
-        // Many processes must not call AWS in step.
-        let jitter = 0.9 + 0.2 * fastrand::f64();
-        self.next = pause.map(|pause| {
-            let pause = Duration::try_from_secs_f64(pause.as_secs_f64() * jitter).unwrap_or(pause);
-            saturating_add(Instant::now(), pause)
-        });
-    }
-}
 
 #[cfg(test)]
 mod tests;

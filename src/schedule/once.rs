@@ -6,7 +6,7 @@ use super::pacing::Pacing;
 use crate::accounts::{Directory, DiscoveryError, Key, Target, Targets};
 use crate::config::settings::Settings;
 use crate::config::shard::Shard;
-use crate::model::{AccountId, Timestamp};
+use crate::model::Timestamp;
 use crate::policy::Policy;
 use crate::source::{Progress, Request, SourceError};
 use crate::state::AccountState;
@@ -131,7 +131,7 @@ impl Once {
         let source = self.provider.source(&target);
         let check = Check {
             source: &*source,
-            expected: expected(key),
+            expected: key.account(),
             previous: None,
             policy: &policy,
             now: self.now,
@@ -140,13 +140,5 @@ impl Once {
         let result = check_account(check, &request, self.timeout).await.map(Arc::new);
         self.progress.ended();
         Checked { target, result }
-    }
-}
-
-/// The account of the credentials is the one that they belong to.
-fn expected(key: Key) -> Option<AccountId> {
-    match key {
-        Key::Own => None,
-        Key::Account(account) => Some(account),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::phase::Phase;
 use crate::model::Timestamp;
+use crate::source::retry::{backoff, spread};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -139,8 +140,8 @@ impl Plan {
                 };
                 moment.due_after(scaled(timing.interval, 0.1).saturating_sub(since_due), timing.interval)
             }
-            0 => saturating_add(moment.now, scaled(timing.interval, 0.9 + 0.2 * jitter)),
-            n => saturating_add(moment.now, backoff(n, timing, jitter)),
+            0 => saturating_add(moment.now, spread(timing.interval, jitter)),
+            n => saturating_add(moment.now, pause(n, timing, jitter)),
         };
         self.check = PlannedCheck::At(next);
     }
@@ -165,7 +166,7 @@ impl Plan {
     /// The sweep pauses as checks do after failures.
     pub fn sweep_failed(&mut self, now: Instant, timing: Timing, jitter: f64) {
         let failures = self.sweep_failures.0.saturating_add(1);
-        self.sweep_failures = (failures, saturating_add(now, backoff(failures, timing, jitter)));
+        self.sweep_failures = (failures, saturating_add(now, pause(failures, timing, jitter)));
         self.sweep_at(now);
     }
 
@@ -190,9 +191,8 @@ impl Plan {
 }
 
 /// The pause after so many failures in a row.
-fn backoff(failures: u32, timing: Timing, jitter: f64) -> Duration {
-    let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    scaled(pause.min(timing.interval), 0.9 + 0.2 * jitter)
+fn pause(failures: u32, timing: Timing, jitter: f64) -> Duration {
+    spread(backoff(FIRST_RETRY, timing.interval, failures), jitter)
 }
 
 fn scaled(duration: Duration, factor: f64) -> Duration {

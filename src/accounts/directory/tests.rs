@@ -220,8 +220,8 @@ fn why_an_account_is_gone() {
     listing.members.push(member('5', MemberState::Suspended));
     after.listed(listing, 100).unwrap();
     let departure = |digit| after.departure(id(digit), &before);
-    assert_eq!(departure('3'), Departure::Left);
-    assert_eq!(departure('5'), Departure::Suspended);
-    assert_eq!(departure('4'), Departure::Deselected, "it is still a member");
-    assert_eq!(departure('9'), Departure::Deselected, "it was in the configuration only");
+    assert_eq!(departure('3'), Some(Departure::Left));
+    assert_eq!(departure('5'), Some(Departure::Suspended));
+    assert_eq!(departure('4'), None, "it is still a member");
+    assert_eq!(departure('9'), None, "it was in the configuration only");
 }

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::config::settings::Settings;
+use crate::config::shard::Shard;
 use crate::config::{Config, Input};
 use crate::model::{Collector, Listing, Observation, Partition};
 use crate::source::Request;
 use crate::source::organization::{Member, MemberState};
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 fn id(digit: char) -> AccountId {
     digit.to_string().repeat(12).parse().unwrap()
