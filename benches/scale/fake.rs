@@ -1,6 +1,6 @@
 //! A fake AWS for load: STS, Organizations and IAM for any number of accounts, on one port of 127.0.0.1.
 //!
-//! It is a process of its own, so that its CPU time can be told from the exporter's, and it has to be far cheaper than the
+//! It is a process of its own, so that its CPU time can be separated from the exporter's, and it has to be far cheaper than the
 //! exporter: one thread, reports and pages rendered beforehand. A request is routed by the access key ID that AssumeRole
 //! issued. The driver controls it through paths below `/fake/`.
 

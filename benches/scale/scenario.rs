@@ -138,7 +138,7 @@ impl Running {
     }
 
     /// Waits until `accounts` accounts have been checked `checks` times, and returns the samples and the CPU time before
-    /// this scrape. The fake tells when it is worth a scrape, which costs the exporter CPU time.
+    /// this scrape. The fake shows when a scrape is useful; each one costs the exporter CPU time.
     pub fn checked_times(&mut self, accounts: usize, checks: u64) -> anyhow::Result<(Samples, f64)> {
         let (accounts_wanted, mut waited) = (accounts as u64, 0_u32);
         let checked = wait_for("checks", PATIENCE, POLL, || {
@@ -147,7 +147,7 @@ impl Running {
             let count = |operation: &str| stats["operations"][operation].as_u64().unwrap_or(0);
             let reports = count("GetCredentialReport") >= accounts_wanted * checks;
             let live = count("ListAccessKeys") >= accounts_wanted * self.organization.users as u64;
-            // Reports can be known to be unchanged: then only the exporter tells.
+            // Reports can be known to be unchanged: only the exporter shows the end of the cycle then.
             waited += 1;
             if !(reports || live || checks > 1 && waited.is_multiple_of(10)) {
                 return Ok(None);

@@ -1,4 +1,4 @@
-//! `verify-config --aws`: tries to list the organisation and to reach every account, and says what is missing.
+//! `verify-config --aws`: tries to list the organisation and to reach every account, and names what is missing.
 
 use super::options;
 use super::output::write_stdout;

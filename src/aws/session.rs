@@ -208,7 +208,7 @@ impl RoleSession {
         attempt
     }
 
-    /// AWS refuses the session with this access key ID, before its end: it was revoked, or the role was made anew.
+    /// AWS refuses the session with this access key ID, before its end: it was revoked, or the role was replaced.
     fn refused(&self, access_key_id: &str) {
         let mut state = self.state();
         if state.session.as_ref().is_some_and(|held| held.session.credentials.access_key_id() == access_key_id) {

@@ -60,7 +60,7 @@ impl Sts {
             return Err(unexpected("the session is over already".into()));
         }
         let token = Some(sts.session_token().to_owned());
-        // Without its end: the SDK must not judge it by the local clock.
+        // Without its end: the SDK would compare that with the local clock.
         let credentials = Credentials::new(sts.access_key_id(), sts.secret_access_key(), token, None, ASSUME_ROLE);
         Ok(Session { account, partition, credentials, lifetime })
     }

@@ -73,7 +73,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Adds a segment; `of_inventory` says whether it counts for the size of the inventory metrics.
+    /// Adds a segment; `of_inventory` is whether it counts for the size of the inventory metrics.
     pub(super) fn push(&mut self, segment: &Segment, of_inventory: bool) {
         let deflated = segment.deflated();
         self.page.sum.append(segment.sum());

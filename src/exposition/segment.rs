@@ -125,7 +125,7 @@ impl Compressor {
         }
     }
 
-    /// Whether the text of a segment is this one. Different texts are mostly told apart by their sums; equal ones are
+    /// Whether the text of a segment is this one. Different texts mostly differ in their sums; equal ones are
     /// compared, which takes a fraction of the time of compressing.
     pub fn is_of(&mut self, segment: &Segment, text: &[u8]) -> bool {
         if segment.sum != Sum::of(text) {
@@ -190,7 +190,7 @@ mod tests {
                 let mut changed = text.clone();
                 changed[position.index(text.len())] ^= 1;
                 prop_assert!(!compressor.is_of(&segment, &changed));
-                // Also when the sums do not tell them apart.
+                // Also when the sums are the same.
                 let forged = Segment { sum: Sum::of(&changed), ..segment };
                 prop_assert!(!compressor.is_of(&forged, &changed));
             }

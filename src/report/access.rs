@@ -102,7 +102,7 @@ impl AccessReport<'_> {
         }
     }
 
-    /// AWS says only in some cases what is missing. What can be excluded by other accounts is.
+    /// AWS names what is missing in some cases only. What can be excluded by other accounts is.
     fn why_denied(&self, message: &str, role: Option<&Role>) -> &'static str {
         let has_external_id = role.is_some_and(|role| role.external_id.is_some());
         if lacks_permission(message) {

@@ -1,4 +1,4 @@
-//! `check` of many accounts: what is read is shown, what is not is named, and the exit code says so.
+//! `check` of many accounts: what is read is shown, what is not is named, and the exit code is 3 then.
 
 use crate::common::{Account, FakeIam, Fault, Key, Member, On, Organization, User};
 use crate::exporter::{Cli, Ran, cli};

@@ -203,7 +203,7 @@ impl ReportCollector {
     }
 }
 
-/// Whether AWS can have no newer report. A clock that was set back says nothing.
+/// Whether AWS can have no newer report. A clock that was set back shows nothing.
 fn is_newest(known: KnownReport, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(known.generated_at)).is_ok_and(|age| age < VALID_FOR)
 }

@@ -108,7 +108,7 @@ fn id(number: u64) -> AccountId {
     format!("{number:012}").parse().unwrap()
 }
 
-/// Runs workers of the accounts 0, 1, 2, ..., each of which takes as long as `takes` says.
+/// Runs workers of the accounts 0, 1, 2, ..., each of which takes as long as `takes` returns.
 async fn run(accounts: u64, at_once: usize, takes: impl Fn(u64) -> Option<Duration>, duration: Duration) -> Arc<Log> {
     elapsed();
     let log = Arc::new(Log::default());
