@@ -12,7 +12,7 @@ pub mod settings;
 pub use evaluate::{Finding, FindingState, RootFinding, RootVerdict, Status, Verdict, evaluate_root, evaluate_user};
 pub use exemptions::{Exemption, ExemptionState, Exemptions, Selector, Subject};
 pub use remediation::Advice;
-pub use rule::{Outcome, Recheck, RootKeysAt, RootRule, Rule, UserKeys, UserRule};
+pub use rule::{Outcome, Recheck, RootRule, RootSubject, Rule, UserKeys, UserRule};
 
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};

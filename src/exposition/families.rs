@@ -31,7 +31,7 @@ pub enum Write {
 pub static FAMILIES: &[Family] = &[
     Family {
         name: "aws_iam_account_info",
-        help: "The AWS account, and the collector its facts came from.",
+        help: "The AWS account, and the collector of its inventory.",
         samples: Write::Account(account_info),
     },
     Family { name: "aws_iam_users", help: "IAM users by status.", samples: Write::Account(users) },

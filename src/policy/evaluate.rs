@@ -1,7 +1,7 @@
 //! Applies the rules to one user, or to the root user, at one point in time.
 
 use super::{
-    Exemption, Outcome, Policy, ROOT_RULES, RULES, RootKeysAt, RootRule, Rule, Subject, USER_RULES, UserKeys, UserRule,
+    Exemption, Outcome, Policy, ROOT_RULES, RULES, RootRule, RootSubject, Rule, Subject, USER_RULES, UserKeys, UserRule,
 };
 use crate::model::{AccessKey, Account, CompactTimestamp, Keys, Timestamp, User};
 
@@ -200,7 +200,7 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
 }
 
 /// Applies all enabled rules to the root user.
-pub fn evaluate_root(account: &Account, root: &RootKeysAt, policy: &Policy, now: Timestamp) -> RootVerdict {
+pub fn evaluate_root(account: &Account, root: &RootSubject, policy: &Policy, now: Timestamp) -> RootVerdict {
     let mut verdict = RootVerdict::default();
     let mut next = NextChange(None);
     let exemptions = policy.exemptions.matching(account, &Subject::root(&account.root_arn()));

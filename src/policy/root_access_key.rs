@@ -1,6 +1,6 @@
 //! The root user has no active access key.
 
-use super::{Outcome, RootKeysAt, RootRule, RuleSettings};
+use super::{Outcome, RootSubject, RootRule, RuleSettings};
 use crate::model::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +28,11 @@ pub static RULE: RootRule = RootRule {
     undetermined: "the root user's keys are not part of the data",
 };
 
-/// GetAccountSummary contains no date of a root key: the violation is dated by the observation.
-fn evaluate(_: &RuleSettings, root: &RootKeysAt, _: Timestamp) -> Outcome {
+/// GetAccountSummary contains no date of a root key: the violation is dated by the first observation of it.
+fn evaluate(_: &RuleSettings, root: &RootSubject, _: Timestamp) -> Outcome {
     match root.active_keys {
         None => Outcome::Undetermined { until: None },
         Some(0) => Outcome::Compliant { until: None },
-        Some(_) => Outcome::Violated { since: root.at, grace_ends: None },
+        Some(_) => Outcome::Violated { since: root.active_since, grace_ends: None },
     }
 }

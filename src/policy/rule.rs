@@ -35,7 +35,7 @@ pub struct RootRule {
     /// Whether the rule is applied.
     pub enabled: fn(&RuleSettings) -> bool,
     /// Applies the rule at one point in time; called only when the rule is enabled.
-    pub evaluate: fn(&RuleSettings, &RootKeysAt, Timestamp) -> Outcome,
+    pub evaluate: fn(&RuleSettings, &RootSubject, Timestamp) -> Outcome,
     /// How to end a violation.
     pub advice: &'static str,
     /// Why the result can be undetermined.
@@ -73,11 +73,11 @@ impl<'a> UserKeys<'a> {
 
 /// The root user's keys, as a rule sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RootKeysAt {
+pub struct RootSubject {
     /// `None` when not known.
     pub active_keys: Option<u32>,
-    /// When `active_keys` was true.
-    pub at: Timestamp,
+    /// The first of the observations since which the root user has active keys without interruption.
+    pub active_since: Timestamp,
 }
 
 /// The result of applying one rule at one point in time.

@@ -26,7 +26,7 @@ pub fn render(reports: &Reports<'_>, options: &Options) -> Vec<u8> {
     );
     tail += &family(
         "account_facts_timestamp_seconds",
-        "When the facts about the account were true.",
+        "When the inventory of the account was true.",
         read().map(|(id, report)| (id, report.state.listed_at().unwrap_or_default().as_second())),
     );
     if reports.has_organization {

@@ -6,7 +6,7 @@ use super::totals::{RuleTotal, Totals};
 use super::users::Users;
 use crate::model::{Account, Collector, Keys, Listing, Observation, RootKeys, Timestamp, User, UserName};
 use crate::policy::{
-    Exemption, Policy, RULES, Recheck, RootKeysAt, RootVerdict, Rule, Status, Subject, Verdict, evaluate_root,
+    Exemption, Policy, RULES, Recheck, RootSubject, RootVerdict, Rule, Status, Subject, Verdict, evaluate_root,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct RootState {
     /// The last known number of active keys.
     known: Option<u32>,
     at: Timestamp,
+    /// The first of the observations since which there are active keys without interruption.
+    active_since: Timestamp,
     /// Why the number is not known, and since which answer.
     unknown: Option<(Timestamp, &'static str)>,
     /// The verdict at the last evaluation.
@@ -86,6 +88,7 @@ impl RootState {
         RootState {
             known: None,
             at: Timestamp::MIN,
+            active_since: Timestamp::MIN,
             unknown: Some((Timestamp::MIN, NOT_INCLUDED)),
             verdict: RootVerdict::default(),
         }
@@ -107,6 +110,9 @@ impl RootState {
         let before = (self.known, self.at, self.unknown);
         match keys {
             RootKeys::Active(keys) if at >= self.at => {
+                if self.known.unwrap_or(0) == 0 {
+                    self.active_since = at;
+                }
                 (self.known, self.at) = (Some(keys), at);
                 self.unknown = self.unknown.filter(|(since, _)| *since > at);
             }
@@ -119,6 +125,7 @@ impl RootState {
 
     fn limit_times(&mut self, latest: Timestamp) {
         self.at = self.at.min(latest);
+        self.active_since = self.active_since.min(latest);
         if let Some((since, _)) = &mut self.unknown {
             *since = latest.min(*since);
         }
@@ -212,8 +219,7 @@ impl AccountState {
         self.users.evaluate(&self.account, policy, now, other_policy || now < self.evaluated_at);
         self.policy = Arc::clone(policy);
         self.evaluated_at = now;
-        let at = self.root.at.max(self.listed_at().unwrap_or(Timestamp::MIN));
-        let root = RootKeysAt { active_keys: self.root.active_keys(), at };
+        let root = RootSubject { active_keys: self.root.active_keys(), active_since: self.root.active_since };
         self.root.verdict = evaluate_root(&self.account, &root, policy, now);
     }
 

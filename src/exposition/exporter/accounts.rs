@@ -55,7 +55,7 @@ pub static ACCOUNT_FAMILIES: &[AccountFamily] = &[
     },
     AccountFamily {
         name: "iam_key_exporter_account_facts_timestamp_seconds",
-        help: "When the facts about the account were true.",
+        help: "When the inventory of the account was true.",
         kind: Kind::Gauge,
         samples: |m, labels, out| time(m.facts, labels, out),
     },

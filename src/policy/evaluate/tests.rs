@@ -171,7 +171,9 @@ fn a_verdict_holds_until_the_next_change_and_not_longer() {
 #[test]
 fn root_is_evaluated_by_its_own_rules() {
     let at = ago("1h");
-    let root = |active_keys| evaluate_root(&account(), &RootKeysAt { active_keys, at }, &Policy::default(), now());
+    let root = |active_keys| {
+        evaluate_root(&account(), &RootSubject { active_keys, active_since: at }, &Policy::default(), now())
+    };
     let index = RULES.iter().position(|r| r.name() == "root_access_key").unwrap();
     let violation = root(Some(1));
     assert_eq!((violation.findings[0].rule.name, violation.findings[0].since), ("root_access_key", at));
@@ -182,7 +184,7 @@ fn root_is_evaluated_by_its_own_rules() {
     let mut exempt = Policy::default();
     let exemption = Exemption::new(ROOT.into(), None, None, "r".into(), Timestamp::MAX);
     exempt.exemptions = vec![exemption].into();
-    let verdict = evaluate_root(&account(), &RootKeysAt { active_keys: Some(1), at }, &exempt, now());
+    let verdict = evaluate_root(&account(), &RootSubject { active_keys: Some(1), active_since: at }, &exempt, now());
     assert_eq!(verdict.findings[0].state, FindingState::Exempt { exemption: 0 });
 }
 

@@ -487,3 +487,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_finding_of_the_root_user_is_dated_by_the_first_observation_of_its_keys() {
+    let mut state = state();
+    let mut since = |second, keys| {
+        state.apply(Observation::Root { at: at(second), keys });
+        state.evaluate(&Arc::default(), at(second));
+        state.root.verdict.findings.first().map(|f| f.since)
+    };
+    assert_eq!(since(1, RootKeys::Active(1)), Some(at(1)));
+    assert_eq!(since(2, RootKeys::Active(1)), Some(at(1)));
+    assert_eq!(since(3, RootKeys::Failed("throttled")), Some(at(1)));
+    assert_eq!(since(4, RootKeys::Active(2)), Some(at(1)));
+    assert_eq!(since(5, RootKeys::Active(0)), None);
+    assert_eq!(since(6, RootKeys::Active(1)), Some(at(6)));
+}

@@ -1,6 +1,6 @@
 //! The data flow for an account of 5,000 users: parsed, applied, evaluated, encoded as 20,000 series, compressed.
 //!
-//! `cargo bench --bench facts`. Everything runs on one thread. The prometheus crate writes the same series in the same
+//! `cargo bench --bench account`. Everything runs on one thread. The prometheus crate writes the same series in the same
 //! run, for comparison; that both texts are the same is checked before.
 
 use divan::counter::{BytesCount, ItemsCount};
