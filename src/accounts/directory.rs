@@ -90,13 +90,15 @@ pub enum Notice {
     UnusedOverride(AccountId),
 }
 
-/// Why an account that the configuration selects is not checked any more.
+/// Why an account is not checked any more, although the configuration has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
     /// It is not in the organisation any more.
     Left,
     /// It is suspended or closed.
     Suspended,
+    /// It has moved to another unit or has other tags, and the filters do not select it any more.
+    Excluded,
 }
 
 /// The states of `iam_key_exporter_organization_accounts`.
@@ -172,12 +174,18 @@ impl Directory {
     }
 
     /// Why an account is not a target any more; `None` if the configuration does not select it any more. `previous` is the
-    /// directory at the time when it was one.
-    pub fn departure(&self, account: AccountId, previous: &Directory) -> Option<Departure> {
-        match self.member(account).map(|m| m.state) {
-            None if self.members.is_some() && previous.member(account).is_some() => Some(Departure::Left),
-            Some(MemberState::Suspended | MemberState::Closed | MemberState::Pending) => Some(Departure::Suspended),
-            None | Some(MemberState::Active | MemberState::Unknown) => None,
+    /// directory at the time when it was one, and `same_filters` whether the filters are still those of that time.
+    pub fn departure(&self, account: AccountId, previous: &Directory, same_filters: bool) -> Option<Departure> {
+        match (self.member(account), previous.member(account)) {
+            (None, Some(_)) if self.members.is_some() => Some(Departure::Left),
+            (None, _) => None,
+            (Some(member), before) => match member.state {
+                MemberState::Suspended | MemberState::Closed | MemberState::Pending => Some(Departure::Suspended),
+                MemberState::Active | MemberState::Unknown => {
+                    let has_changed = before.is_some_and(|b| (&b.units, &b.tags) != (&member.units, &member.tags));
+                    (same_filters && has_changed).then_some(Departure::Excluded)
+                }
+            },
         }
     }
 

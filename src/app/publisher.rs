@@ -190,6 +190,7 @@ impl FleetEvents for Publisher {
         let error = match departure {
             Departure::Suspended => SourceError::AccountSuspended,
             Departure::Left => SourceError::LeftOrganization,
+            Departure::Excluded => SourceError::AccountExcluded,
         };
         self.check_failed(Some(account), Duration::ZERO, &error);
     }

@@ -102,8 +102,8 @@ struct Running {
     directory: Directory,
     /// The section that the listing of the directory was made for.
     organization: Option<OrganizationSection>,
-    /// The directory at the last reconciliation.
-    reconciled: Directory,
+    /// The directory at the last reconciliation, and the section that it was used with.
+    reconciled: (Directory, Option<OrganizationSection>),
     discovery: Discovery,
     workers: BTreeMap<Key, Employed>,
     /// Accounts that left, with the time at which their data are removed.
@@ -134,7 +134,7 @@ impl Running {
             fleet,
             config,
             directory: Directory::default(),
-            reconciled: Directory::default(),
+            reconciled: Default::default(),
             workers: BTreeMap::new(),
             leaving: BTreeMap::new(),
         }
@@ -208,7 +208,7 @@ impl Running {
         for (key, target) in &targets.accounts {
             self.start_or_update(*key, target, &base).await;
         }
-        self.reconciled.clone_from(&self.directory);
+        self.reconciled = (self.directory.clone(), self.organization.clone());
     }
 
     async fn start_or_update(&mut self, key: Key, target: &Target, base: &Arc<Policy>) {
@@ -249,7 +249,8 @@ impl Running {
     /// Stops a worker without a target. An account of `kept` is checked by another worker.
     async fn stop(&mut self, key: Key, kept: &BTreeSet<AccountId>) {
         let Some(account) = self.dismiss(key).await.filter(|account| !kept.contains(account)) else { return };
-        let departure = self.directory.departure(account, &self.reconciled);
+        let (before, organization) = &self.reconciled;
+        let departure = self.directory.departure(account, before, *organization == self.organization);
         match departure.zip(self.organization.as_ref()) {
             Some((departure, organization)) => {
                 self.fleet.events.account_left(account, departure);

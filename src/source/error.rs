@@ -106,6 +106,9 @@ pub enum SourceError {
     /// The account is not in the organisation any more.
     #[error("the account has left the organisation")]
     LeftOrganization,
+    /// The account has changed so that the filters of the organisation do not select it any more.
+    #[error("the filters of the organisation do not select the account any more")]
+    AccountExcluded,
     /// The account is suspended, closed or not yet active.
     #[error("the account is suspended or closed")]
     AccountSuspended,
@@ -132,6 +135,7 @@ pub const REASONS: &[&str] = &[
     "unexpected_response",
     "left_organization",
     "account_suspended",
+    "account_excluded",
 ];
 
 impl SourceError {
@@ -159,6 +163,7 @@ impl SourceError {
             SourceError::Pagination { .. } => "pagination",
             SourceError::LeftOrganization => "left_organization",
             SourceError::AccountSuspended => "account_suspended",
+            SourceError::AccountExcluded => "account_excluded",
             SourceError::UnexpectedResponse { .. } | SourceError::Incomplete(_) | SourceError::NoSuchUser(_) => {
                 "unexpected_response"
             }

@@ -191,23 +191,27 @@ fn filters_select_accounts_and_those_without_effect_are_named() {
 #[test]
 fn accounts_come_and_go_with_the_organisation() {
     let iam = fake("2345");
-    let config = "organization: { role_name: iam-key-exporter, refresh_interval: 1s, retention: 3s }\n";
+    let config = "organization:\n  role_name: iam-key-exporter\n  refresh_interval: 1s\n  retention: 3s\n  \
+        exclude: { tags: { checked: 'no' } }\n";
     let exporter = serve(&iam, config);
     ready(&exporter);
     iam.change_organization(|o| {
         o.remove("222222222222");
         o.member("333333333333").state = Some("SUSPENDED");
+        o.member("444444444444").tags.push(("checked".into(), "no".into()));
         o.members.push(Member::new("666666666666", violating()));
     });
     exporter.wait_for_sample(&violations('6'), 1.0);
     let metrics = exporter.metrics();
-    assert_eq!((accounts(&metrics, 1.0), accounts(&metrics, 0.0)), ("1456".into(), "23".into()));
+    assert_eq!((accounts(&metrics, 1.0), accounts(&metrics, 0.0)), ("156".into(), "234".into()));
     assert_eq!(failures(&metrics, '2', "left_organization"), Some(1.0));
     assert_eq!(failures(&metrics, '3', "account_suspended"), Some(1.0));
+    assert_eq!(failures(&metrics, '4', "account_excluded"), Some(1.0));
     assert_eq!(metrics.value(&violations('2')), Some(1.0), "the last data stay");
     wait_until("all series of the account to end", || !exporter.metrics().text().contains("222222222222"));
     wait_until("all series of the account to end", || !exporter.metrics().text().contains("333333333333"));
-    assert_eq!(accounts(&exporter.metrics(), 1.0), "1456");
+    wait_until("all series of the account to end", || !exporter.metrics().text().contains("444444444444"));
+    assert_eq!(accounts(&exporter.metrics(), 1.0), "156");
 }
 
 #[test]

@@ -219,9 +219,17 @@ fn why_an_account_is_gone() {
     let mut listing = members("124");
     listing.members.push(member('5', MemberState::Suspended));
     after.listed(listing, 100).unwrap();
-    let departure = |digit| after.departure(id(digit), &before);
+    let departure = |digit| after.departure(id(digit), &before, true);
     assert_eq!(departure('3'), Some(Departure::Left));
     assert_eq!(departure('5'), Some(Departure::Suspended));
     assert_eq!(departure('4'), None, "it is still a member");
     assert_eq!(departure('9'), None, "it was in the configuration only");
+
+    let mut moved = Directory::default();
+    let mut listing = members("123");
+    listing.members[2].units.push("ou-fake-11111111".into());
+    moved.listed(listing, 100).unwrap();
+    assert_eq!(moved.departure(id('3'), &before, true), Some(Departure::Excluded));
+    assert_eq!(moved.departure(id('3'), &before, false), None, "the configuration may have caused it");
+    assert_eq!(moved.departure(id('2'), &before, true), None, "it was excluded for another reason");
 }
