@@ -8,9 +8,12 @@ mod connections;
 pub mod encoding;
 pub mod landing;
 mod lifecycle;
+mod limits;
+mod pipeline;
 pub mod routes;
 pub mod server;
 mod status;
+mod stream;
 mod tracked;
 
 pub use lifecycle::{ReloadOutcome, Reloads};

@@ -29,9 +29,18 @@ pub(super) struct Connections {
     changed: Notify,
 }
 
+/// What connections are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Client {
+    /// An IPv4 address, or an IPv6 network of 64 bits, of which one host has all addresses.
+    Address(IpAddr),
+    /// A user of this machine, at a Unix socket.
+    User(u32),
+}
+
 /// Activity of one connection.
 pub(super) struct Connection {
-    client: IpAddr,
+    client: Client,
     activity: Mutex<Activity>,
     evicted: Notify,
     connections: Arc<Connections>,
@@ -82,8 +91,7 @@ impl Connections {
 
     /// Acquires a place for a new connection, evicting another one at a limit. Waits while all are busy; `None` if all
     /// of the client's own are, which must not keep other clients waiting.
-    pub(super) async fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let client = client(address);
+    pub(super) async fn acquire(self: &Arc<Self>, client: Client) -> Option<Permit> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -141,10 +149,33 @@ fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
     true
 }
 
+impl Client {
+    pub(super) fn of_address(address: IpAddr) -> Self {
+        Client::Address(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+impl std::fmt::Display for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Client::Address(address) => address.fmt(f),
+            Client::User(uid) => write!(f, "user {uid}"),
+        }
+    }
+}
+
 impl Connection {
-    fn new(client: IpAddr, connections: Arc<Connections>) -> Self {
+    fn new(client: Client, connections: Arc<Connections>) -> Self {
         let activity = Mutex::new(Activity { phase: Phase::Silent, since: Instant::now() });
         Connection { client, activity, evicted: Notify::new(), connections }
+    }
+
+    /// Whose connection it is.
+    pub(super) fn client(&self) -> Client {
+        self.client
     }
 
     /// A request has arrived.
@@ -202,14 +233,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         lock(&self.0.connections.open).retain(|c| !Arc::ptr_eq(c, &self.0));
         self.0.connections.changed.notify_waiters();
-    }
-}
-
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, of which one host has all addresses.
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

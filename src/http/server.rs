@@ -1,36 +1,31 @@
-//! Listeners, accept loop, timeouts, shutdown.
+//! Listeners, accept loop, the way of a connection, shutdown.
 
-use super::connections::{Connections, Permit};
+use super::connections::{Connection, Connections, Permit};
+use super::limits::{
+    ACCEPT_PAUSE, DRAIN, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_RESET_STREAMS, MAX_SEND_BUFFER,
+    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, RECEIVE_WINDOW, WRITE_TIMEOUT,
+};
+use super::stream::{Listener, Stream};
 use super::tracked::Tracked;
-use super::{AppState, routes};
-use hyper::server::conn::http1;
+use super::{AppState, pipeline};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 
-/// A connection that is idle for longer, or takes longer for the headers of a request, is closed.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A connection on which nothing of an answer can be written for so long is closed.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Prometheus sends well under a kilobyte.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Pause between two attempts to accept while that fails, for example without file descriptors. It ends early when a
-/// connection is closed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Without a failure for so long, the next one is logged again.
 const EPISODE: Duration = Duration::from_secs(60);
-/// At shutdown, unfinished answers have so much time.
-const DRAIN: Duration = Duration::from_secs(3);
 
 /// Bound sockets.
 pub struct Listeners(Vec<TcpListener>);
@@ -73,6 +68,14 @@ async fn bind(address: &str) -> std::io::Result<TcpListener> {
     }
 }
 
+/// What all connections share.
+struct Server {
+    state: Arc<AppState>,
+    connections: Arc<Connections>,
+    /// A change tells the connections to finish. Each holds a receiver until its end.
+    draining: watch::Sender<()>,
+}
+
 /// Serves until `shutdown`, then finishes responses under way, for three seconds at most. At most `max_connections`
 /// connections are open at the same time, and fewer if the limit of file descriptors requires it.
 pub async fn serve(
@@ -82,38 +85,30 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = Connections::new(max_connections);
-    let graceful = Arc::new(GracefulShutdown::new());
-    let accepting: Vec<_> = listeners
-        .0
-        .into_iter()
-        .map(|listener| {
-            tokio::spawn(accept(listener, Arc::clone(&state), Arc::clone(&connections), Arc::clone(&graceful)))
-        })
-        .collect();
+    let server = Arc::new(Server { state, connections, draining: watch::Sender::default() });
+    let accepting: Vec<_> =
+        listeners.0.into_iter().map(|l| tokio::spawn(accept(Listener::Tcp(l), Arc::clone(&server)))).collect();
     shutdown.await;
     for task in accepting {
         task.abort();
         // Waiting for the end of the task closes its socket.
         let _ = task.await;
     }
-    let Some(graceful) = Arc::into_inner(graceful) else { return };
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    server.draining.send_replace(());
+    if tokio::time::timeout(DRAIN, server.draining.closed()).await.is_err() {
         tracing::info!("drain timeout reached, closing remaining connections");
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    state: Arc<AppState>,
-    connections: Arc<Connections>,
-    graceful: Arc<GracefulShutdown>,
-) {
+async fn accept(listener: Listener, server: Arc<Server>) {
     let mut last_failure: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => match connections.acquire(peer.ip()).await {
-                Some(permit) => connection(stream, Arc::clone(&state), permit, &graceful),
-                None => tracing::debug!(%peer, "connection refused: all connections of this client are busy"),
+            Ok((stream, client)) => match server.connections.acquire(client).await {
+                Some(permit) => {
+                    tokio::spawn(connection(stream, permit, Arc::clone(&server), server.draining.subscribe()));
+                }
+                None => tracing::debug!(%client, "connection refused: all connections of this client are busy"),
             },
             // The client went away while it was waiting.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -122,41 +117,100 @@ async fn accept(
                     tracing::warn!(%error, "cannot accept connections, evicting idle ones to free file descriptors");
                 }
                 last_failure = Some(Instant::now());
-                connections.make_room(ACCEPT_PAUSE).await;
+                server.connections.make_room(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-fn connection(stream: TcpStream, state: Arc<AppState>, permit: Permit, graceful: &GracefulShutdown) {
-    // Answers are written whole; waiting to fill a packet only delays the last one.
-    let _ = stream.set_nodelay(true);
+/// Serves a connection to its end, or until it is evicted.
+async fn connection(stream: Stream, permit: Permit, server: Arc<Server>, draining: watch::Receiver<()>) {
+    tokio::select! {
+        ended = secure_and_serve(stream, permit.connection(), &server, draining) => if let Err(error) = ended {
+            tracing::debug!(%error, "connection failed");
+        },
+        () = permit.evicted() => tracing::debug!("connection evicted"),
+    }
+}
+
+/// Why a connection ended.
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// HTTP versions: over TLS the handshake selects one, a plain stream has HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    #[allow(dead_code, reason = "selected by TLS")]
+    Http2,
+}
+
+async fn secure_and_serve(
+    stream: Stream,
+    connection: Arc<Connection>,
+    server: &Server,
+    draining: watch::Receiver<()>,
+) -> Result<(), ConnectionError> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let client = permit.connection();
-    let stream = Tracked::new(Box::pin(stream), Arc::clone(&client));
+    let stream = Box::pin(stream);
+    // The place of a TLS handshake: it returns its own stream and the protocol that was negotiated. Until its end the
+    // connection is a silent one for the limits.
+    serve_http(stream, Protocol::Http1, connection, &server.state, draining).await
+}
+
+/// Answers requests on a stream, plain or secured, until its end; once the server is draining, until the end of the
+/// answers under way.
+async fn serve_http<S>(
+    stream: S,
+    protocol: Protocol,
+    connection: Arc<Connection>,
+    state: &Arc<AppState>,
+    mut draining: watch::Receiver<()>,
+) -> Result<(), ConnectionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stream = TokioIo::new(Tracked::new(stream, Arc::clone(&connection)));
+    let state = Arc::clone(state);
     let service = service_fn(move |request| {
-        let (state, client) = (Arc::clone(&state), Arc::clone(&client));
+        let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
-            client.request();
-            let response = routes::respond(&state, request).await;
-            client.answered();
+            connection.request();
+            let response = pipeline::respond(&state, connection.client(), request).await;
+            connection.answered();
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let builder = builder(protocol);
+    let mut serving = pin!(builder.serve_connection(stream, service));
+    tokio::select! {
+        ended = serving.as_mut() => return ended,
+        _ = draining.changed() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
+}
+
+fn builder(protocol: Protocol) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!(%error, "connection failed");
-            },
-            () = permit.evicted() => tracing::debug!("connection evicted"),
-        }
-    });
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .initial_stream_window_size(RECEIVE_WINDOW)
+        .initial_connection_window_size(RECEIVE_WINDOW)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
 }

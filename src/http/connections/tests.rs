@@ -4,8 +4,8 @@ use tokio::time::advance;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn address(number: u8) -> IpAddr {
-    Ipv4Addr::new(192, 0, 2, number).into()
+fn address(number: u8) -> Client {
+    Client::Address(Ipv4Addr::new(192, 0, 2, number).into())
 }
 
 async fn acquired(connections: &Arc<Connections>, number: u8) -> Permit {
@@ -146,7 +146,7 @@ fn limits() {
 
 #[test]
 fn an_ipv6_client_is_a_network() {
-    let client = |text: &str| super::client(text.parse().unwrap());
+    let client = |text: &str| Client::of_address(text.parse().unwrap());
     assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:1:ffff::2"));
     assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
     assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
