@@ -9,12 +9,13 @@
 # Alpine's target is linked with musl, statically, by default. Another image with Rust, a C compiler and CA certificates
 # works as well; for one with glibc add
 #   --build-arg CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu --build-arg RUSTFLAGS="-C target-feature=+crt-static"
-ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine
+# The digest is that of the tag, for both platforms: the same sources are built with the same compiler.
+ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine@sha256:606fd313a0f49743ee2a7bd49a0914bab7deedb12791f3a846a34a4711db7ed2
 
 FROM ${RUST_IMAGE} AS build
-# Both are passed to cargo through the environment, if given.
+# Both are passed to cargo through the environment, if given. By default the program contains no path of the builder.
 ARG CARGO_BUILD_TARGET
-ARG RUSTFLAGS
+ARG RUSTFLAGS="--remap-path-prefix=/usr/local/cargo/registry/src=/crates"
 WORKDIR /build
 
 # A separate layer for the dependencies: they are compiled when Cargo.lock changes, not with every change of src/.

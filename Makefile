@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers dist chart dashboards fmt clean
+.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers dist reproducible chart dashboards fmt clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Everything that CI checks; installs the tools first
 	@scripts/test
@@ -30,6 +30,9 @@ bench-peers: ## Only the comparison with Prowler and Cloud Custodian
 
 dist: ## Everything of a release that can be built here, into dist/
 	@scripts/dist
+
+reproducible: ## Build the release twice, in different places, and compare the programs
+	@scripts/reproducible
 
 chart: ## Link rules and dashboards into the Helm chart, write its README
 	@scripts/chart

@@ -89,7 +89,7 @@ class Buildah:
         arguments = {
             "RUST_IMAGE": "localhost/builder",
             "CARGO_BUILD_TARGET": HOST,
-            "RUSTFLAGS": "-C target-feature=+crt-static",
+            "RUSTFLAGS": output(ROOT / "scripts" / "build", "--flags"),
             "VERSION": version,
             "REVISION": revision,
         }

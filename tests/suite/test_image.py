@@ -60,7 +60,8 @@ def test_hadolint_finds_no_errors():
 
 def test_the_builder_is_alpine_with_the_projects_version_of_rust():
     channel = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
-    assert re.findall(r"^ARG RUST_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.M) == [f"docker.io/library/rust:{channel}-alpine"]
+    (image,) = re.findall(r"^ARG RUST_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.M)
+    assert re.fullmatch(rf"docker\.io/library/rust:{re.escape(channel)}-alpine@sha256:[0-9a-f]{{64}}", image)
 
 
 def test_the_context_holds_what_the_dockerfile_copies_and_nothing_else():

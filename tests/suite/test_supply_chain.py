@@ -1,12 +1,13 @@
 """The supply chain: rules for dependencies, and what docs/supply-chain.md states about it."""
 
 import os
+import pathlib
 import subprocess
 import tomllib
 
 import pytest
 
-from harness import ROOT, TOOLS
+from harness import ROOT, TOOLS, exporter_binary
 
 DENY = tomllib.loads((ROOT / "deny.toml").read_text())
 
@@ -92,3 +93,53 @@ def test_a_known_vulnerability_is_refused(tmp_path, crate, code, word):
     assert result.returncode == code, result.stdout + result.stderr
     assert "NOT CHECKED" not in result.stdout
     assert ("RUSTSEC-2000-0001" in result.stderr) == (code != 0)
+
+
+# --- the build ------------------------------------------------------------------------------------------------------
+
+
+def test_the_program_contains_no_path_of_this_machine():
+    """A program that contains the place of its build differs from one that was built elsewhere."""
+    program = exporter_binary()
+    if program.parent.name != "release":
+        pytest.skip("scripts/build is a release build; this program is none")
+    text = program.read_bytes()
+    assert b"/crates/tokio-" in text, "panic messages have the paths of sources"
+    sysroot = run("rustc", "--print", "sysroot", cwd=ROOT).stdout.strip()
+    cargo_home = os.environ.get("CARGO_HOME", str(pathlib.Path.home() / ".cargo"))
+    machine = {str(ROOT), str(pathlib.Path.home()) + "/", cargo_home, sysroot, os.path.realpath(cargo_home)}
+    assert [path for path in machine if path.encode() in text] == []
+
+
+CARGO = """#!/bin/sh
+[ "$1" = build ] || exit 0
+mkdir -p target/this/release
+echo "a program of ${DIFFERENT:+$PWD}" >target/this/release/iam-key-exporter
+"""
+
+
+@pytest.mark.parametrize("different, code", [("", 0), ("yes", 1)])
+def test_a_build_that_depends_on_its_place_is_found(tmp_path, different, code):
+    """scripts/reproducible with a stand-in for cargo. `make reproducible` is the real one, and takes two release builds."""
+    for name, text in (("cargo", CARGO), ("rustc", "#!/bin/sh\necho 'host: this'\n")):
+        file = tmp_path / "path" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    for directory in ("index", "cache"):
+        (tmp_path / "cargo" / "registry" / directory).mkdir(parents=True)
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'path'}:{os.environ['PATH']}",
+        "CARGO_HOME": str(tmp_path / "cargo"),
+        "DIFFERENT": different,
+    }
+    result = run(ROOT / "scripts" / "reproducible", tmp_path / "work", env=environment)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert ("reproducible: both programs are the same" in result.stdout) == (code == 0)
+    assert ("> a program of " in result.stderr) == (code != 0)
+
+
+def test_flags_of_the_build_name_the_crates_and_nothing_else(tmp_path):
+    (tmp_path / "registry" / "src" / "a-registry").mkdir(parents=True)
+    flags = run(ROOT / "scripts" / "build", "--flags", env=os.environ | {"CARGO_HOME": str(tmp_path)}).stdout.strip()
+    assert flags == f"-C target-feature=+crt-static --remap-path-prefix={tmp_path}/registry/src/a-registry=/crates"

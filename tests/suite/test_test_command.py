@@ -76,7 +76,8 @@ def checkout(tmp_path):
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
         file.chmod(0o755)
-    shutil.copy2(ROOT / "scripts" / "test", tmp_path / "scripts" / "test")
+    for name in ("test", "build"):
+        shutil.copy2(ROOT / "scripts" / name, tmp_path / "scripts" / name)
     return tmp_path
 
 
@@ -124,7 +125,7 @@ def test_everything_runs_cheap_steps_first_and_is_counted(checkout):
         f"pytest tests/suite -m deploy --durations=10 with {binary}",
     ]
     assert [call for call in calls if call in foreground] == foreground
-    assert sorted(set(calls) - set(foreground)) == ["cargo build --release --locked", "tools "]
+    assert sorted(set(calls) - set(foreground)) == ["cargo build --release --locked", "cargo fetch --quiet --locked", "tools "]
 
 
 def test_the_closing_lines_name_every_step_and_its_time(checkout):
@@ -213,8 +214,10 @@ def test_the_fast_part_needs_no_tools(checkout):
 def test_the_deployment_tests_run_alone(checkout):
     result, calls = run(checkout, "--deploy")
     assert result.returncode == 0
-    assert calls[1:5] == ["tools prometheus python helm3 helm4 kube-apiserver crds-prometheus-operator crds-grafana-operator", "cargo fetch --locked", "crates restore", "cargo build --release --locked"]
-    assert calls[5].startswith("pytest tests/suite -m deploy with ")
+    tools = "tools prometheus python helm3 helm4 kube-apiserver crds-prometheus-operator crds-grafana-operator"
+    build = ["cargo fetch --quiet --locked", "cargo build --release --locked"]
+    assert calls[1:6] == [tools, "cargo fetch --locked", "crates restore", *build]
+    assert calls[6].startswith("pytest tests/suite -m deploy with ")
     assert result.stdout.splitlines()[-1] == "10 passed, 0 failed"
 
 
