@@ -11,7 +11,8 @@ mod shutdown;
 mod verify;
 
 pub use check::{CheckError, Verdict, check};
-pub use shutdown::ShutdownSignals;
+pub use reload::ReloadSignal;
+pub use shutdown::{ShutdownSignals, keep_running_at_file_size_limit};
 pub use verify::{VerifyError, verify};
 
 use crate::config::{Config, ConfigError};
@@ -31,11 +32,12 @@ use tokio::sync::watch;
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. A reload calls `load`, as the start did.
 ///
 /// # Errors
-/// When an address cannot be bound, the handler of SIGHUP cannot be registered, or the server panics.
+/// When an address cannot be bound, or the server panics.
 pub async fn serve(
     config: Config,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     mut signals: ShutdownSignals,
+    hangup: ReloadSignal,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(ExporterMetrics::new(config.interval()));
     let parts = Arc::new(Parts::new(options::exposition(&config.settings)));
@@ -45,8 +47,7 @@ pub async fn serve(
     let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
     let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle));
     let (sender, receiver) = watch::channel(Arc::new(config.clone()));
-    let reloader = Reloader::install(config.clone(), Arc::new(load), sender, Arc::clone(&metrics))
-        .context("cannot listen for signals")?;
+    let reloader = Reloader::new(config.clone(), Arc::new(load), hangup, sender, Arc::clone(&metrics));
 
     // A host name among the addresses can make this wait.
     let listeners = tokio::select! {

@@ -9,6 +9,7 @@ pub mod settings;
 pub mod shard;
 pub mod values;
 
+use crate::files::{self, Bounds};
 use crate::policy::Policy;
 use crate::text::label_name;
 use accounts::OrganizationSection;
@@ -17,15 +18,15 @@ use settings::{InputSection, Setting, Settings};
 use shard::Shard;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use values::{CollectorChoice, DemoScenario, InvalidValue, Period};
 
 /// Ten times what 20,000 exemptions take.
 const MAX_FILE_BYTES: u64 = 32 << 20;
+/// Long for a small file on a slow volume, or a pipe from a program.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The configuration of `--demo`, where no file is given.
 const DEMO: &str = include_str!("config/demo.yaml");
@@ -70,12 +71,6 @@ pub enum ConfigError {
         path: String,
         /// What failed.
         message: String,
-    },
-    /// The file is larger than 32 MiB.
-    #[error("--config.file: {path} is larger than {MAX_FILE_BYTES} bytes")]
-    TooLarge {
-        /// The path of the file.
-        path: String,
     },
     /// The content of the file is wrong.
     #[error("{path}: {error}")]
@@ -170,7 +165,7 @@ impl Config {
     /// Reads the file, if one is given, and validates it together with flags and environment variables. A start and a
     /// reload both do this, so that a file which cannot start cannot be reloaded either.
     ///
-    /// Blocks as long as reading the file does.
+    /// Blocks as long as reading the file does: at most [`READ_TIMEOUT`], unless its file system hangs.
     ///
     /// # Errors
     /// [`ConfigError`], which names the file's line and column, or the flags that contradict each other.
@@ -333,13 +328,10 @@ fn check_owner_tags(tags: &[String]) -> Result<(), ConfigError> {
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
     let name = path.display().to_string();
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_string(&mut text))
-        .map_err(|e| ConfigError::Unreadable { path: name.clone(), message: e.to_string() })?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: name });
-    }
+    let unreadable = |message: String| ConfigError::Unreadable { path: name.clone(), message };
+    let bounds = Bounds { bytes: MAX_FILE_BYTES, until: Instant::now().checked_add(READ_TIMEOUT) };
+    let content = files::read(path, bounds).map_err(|e| unreadable(e.to_string()))?;
+    let text = String::from_utf8(content.bytes).map_err(|e| unreadable(format!("it is not UTF-8: {e}")))?;
     Settings::from_yaml(&text).map_err(|error| ConfigError::File { path: name, error })
 }
 

@@ -25,7 +25,7 @@
 //! * [`http`]: accept loop, routes, the status page.
 //! * [`cli`]: commands and flags. [`config`]: settings, from flags and the file; [`config::settings::SETTINGS`] is their
 //!   table. [`telemetry`]: logging.
-//! * [`text`]: escapes for terminals and logs. Pure.
+//! * [`files`]: reads files within bounds of size and time. [`text`]: escapes for terminals and logs. Pure.
 //! * [`app`]: composition of the modules.
 
 // Clippy runs with `-D warnings`: a public item without documentation fails scripts/test.
@@ -42,6 +42,7 @@ pub mod cli;
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 pub mod config;
 pub mod exposition;
+pub mod files;
 pub mod http;
 pub mod model;
 #[cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -1,6 +1,6 @@
 //! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
-use iam_key_exporter::app::{self, ShutdownSignals, Verdict, VerifyError};
+use iam_key_exporter::app::{self, ReloadSignal, ShutdownSignals, Verdict, VerifyError};
 use iam_key_exporter::cli::{self, Action, CheckArgs, VerifyArgs};
 use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
+    if let Err(error) = app::keep_running_at_file_size_limit() {
+        return fail(INCOMPLETE, &error);
+    }
     let command = match cli::parse() {
         Ok(cli) => cli.command,
         Err(error) => return fail(USAGE, &error),
@@ -57,8 +60,9 @@ async fn run() -> ExitCode {
 }
 
 async fn serve(given: Given) -> ExitCode {
-    let mut signals = match ShutdownSignals::install() {
-        Ok(signals) => signals,
+    let installed = ShutdownSignals::install().and_then(|signals| Ok((signals, ReloadSignal::install()?)));
+    let (mut signals, hangup) = match installed {
+        Ok(installed) => installed,
         Err(error) => return fail(INCOMPLETE, &error),
     };
     let given = Arc::new(given);
@@ -73,7 +77,7 @@ async fn serve(given: Given) -> ExitCode {
         Ok(Err(code)) => return code,
         Err(error) => return fail(INCOMPLETE, &error),
     };
-    match app::serve(config, move || Config::load(&given), signals).await {
+    match app::serve(config, move || Config::load(&given), signals, hangup).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(USAGE, &error),
     }

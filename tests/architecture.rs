@@ -11,13 +11,14 @@ use syn::visit::Visit;
 /// The modules, from the lowest layer to the highest, and what each may import.
 const MODULES: &[(&str, &[&str])] = &[
     ("text", &[]),
+    ("files", &[]),
     ("model", &[]),
     ("policy", &["model"]),
     ("state", &["model", "policy"]),
-    ("config", &["model", "policy", "text"]),
+    ("config", &["model", "policy", "text", "files"]),
     ("cli", &["config"]),
     ("telemetry", &["config", "text"]),
-    ("source", &["model", "policy"]),
+    ("source", &["model", "policy", "files"]),
     ("aws", &["model", "source"]),
     ("exposition", &["model", "policy", "state", "source", "aws", "text"]),
     ("accounts", &["model", "policy", "config", "source"]),

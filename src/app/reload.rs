@@ -4,7 +4,7 @@
 //! exemptions and accounts. Reading happens on a thread for blocking calls and for a limited time: a file may be on a network file
 //! system that hangs, which must neither stop scrapes nor the end of the process.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, READ_TIMEOUT};
 use crate::exposition::exporter::ExporterMetrics;
 use crate::http::{ReloadOutcome, Reloads};
 use crate::model::Timestamp;
@@ -14,15 +14,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Long for a small file on a slow volume.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this time only a file system that hangs can still block a read.
+const LIMIT: Duration = READ_TIMEOUT.saturating_add(Duration::from_secs(1));
 /// Requests within this time after a reload started are merged into the next one.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A thread that blocks in a read cannot be stopped. With so many of them, further reloads fail.
+/// A thread that blocks in a read cannot be stopped. With so many of them, further reloads fail until one of the reads ends.
 const MAX_BLOCKED_READS: usize = 4;
 
 /// Loads the configuration with the arguments and the environment of the start.
 pub(super) type Load = dyn Fn() -> Result<Config, ConfigError> + Send + Sync;
+
+/// SIGHUP, which asks for a reload.
+#[must_use = "the signal ends the process until it is installed"]
+pub struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// Takes over SIGHUP. A signal that arrives before the configuration is loaded is answered by a reload.
+    ///
+    /// # Errors
+    /// When the system refuses to register a handler.
+    pub fn install() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(ReloadSignal)
+    }
+}
 
 /// Replaces policy and accounts when asked to. An invalid configuration keeps the previous policy and sets the metric to 0.
 pub(super) struct Reloader {
@@ -38,7 +52,7 @@ pub(super) struct Reloader {
 enum ReloadError {
     #[error(transparent)]
     Invalid(#[from] ConfigError),
-    #[error("reading the configuration took longer than {} seconds", READ_TIMEOUT.as_secs())]
+    #[error("reading the configuration took longer than {} seconds", LIMIT.as_secs())]
     Timeout,
     #[error("{MAX_BLOCKED_READS} earlier reads of the configuration still block")]
     Blocked,
@@ -50,6 +64,7 @@ impl ReloadError {
     /// For clients, who must not see the configuration: a message can quote it.
     fn public(&self) -> &'static str {
         match self {
+            ReloadError::Invalid(ConfigError::Unreadable { .. }) => "it could not be read; the log has the details",
             ReloadError::Invalid(_) => "it is invalid; the log has the details",
             ReloadError::Timeout | ReloadError::Blocked => "it could not be read in time",
             ReloadError::Panicked => "internal error; the log has the details",
@@ -58,18 +73,16 @@ impl ReloadError {
 }
 
 impl Reloader {
-    /// Takes over SIGHUP. `running` is what the process was started with.
-    ///
-    /// # Errors
-    /// When the system refuses to register a handler.
-    pub(super) fn install(
+    /// `running` is what the process was started with.
+    pub(super) fn new(
         running: Config,
         load: Arc<Load>,
+        hangup: ReloadSignal,
         config: watch::Sender<Arc<Config>>,
         metrics: Arc<ExporterMetrics>,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let reads = Arc::new(Semaphore::new(MAX_BLOCKED_READS));
-        Ok(Reloader { running, load, reads, hangup: signal(SignalKind::hangup())?, config, metrics })
+        Reloader { running, load, reads, hangup: hangup.0, config, metrics }
     }
 
     /// Runs until dropped: one reload at a time, with a pause between two.
@@ -119,10 +132,80 @@ impl Reloader {
             drop(permit);
             loaded
         });
-        match timeout(READ_TIMEOUT, read).await {
+        match timeout(LIMIT, read).await {
             Ok(Ok(loaded)) => Ok(loaded?),
             Ok(Err(_)) => Err(ReloadError::Panicked),
             Err(_) => Err(ReloadError::Timeout),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Given;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Condvar, Mutex};
+
+    /// A file system that can hang.
+    #[derive(Default)]
+    struct Volume {
+        hangs: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Volume {
+        fn set_hanging(&self, hangs: bool) {
+            *self.hangs.lock().unwrap() = hangs;
+            self.changed.notify_all();
+        }
+
+        fn read(&self) {
+            drop(self.changed.wait_while(self.hangs.lock().unwrap(), |hangs| *hangs).unwrap());
+        }
+    }
+
+    async fn wait_until(holds: impl Fn() -> bool) {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Time is paused, and passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn reloads_recover_when_blocked_reads_return() {
+        let volume = Arc::new(Volume::default());
+        let running = Config::load(&Given::default()).unwrap();
+        let (file, broken) = (Arc::clone(&volume), Arc::new(AtomicBool::new(false)));
+        let is_broken = Arc::clone(&broken);
+        let load = move || {
+            file.read();
+            let missing = ConfigError::Unreadable { path: "c.yaml".into(), message: "no such file".into() };
+            if is_broken.load(Ordering::Relaxed) { Err(missing) } else { Config::load(&Given::default()) }
+        };
+        let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(60)));
+        let sender = watch::Sender::new(Arc::new(running.clone()));
+        let reloader = Reloader::new(running, Arc::new(load), ReloadSignal::install().unwrap(), sender, metrics);
+
+        volume.set_hanging(true);
+        let mut errors = Vec::new();
+        for _ in 0..6 {
+            let (read, ()) = tokio::join!(reloader.read(), tokio::time::advance(LIMIT));
+            errors.push(read.unwrap_err().to_string());
+        }
+        let (late, refused) = errors.split_at(MAX_BLOCKED_READS);
+        assert!(late.iter().all(|e| e == "reading the configuration took longer than 11 seconds"), "{errors:?}");
+        assert!(refused.iter().all(|e| e == "4 earlier reads of the configuration still block"), "{errors:?}");
+        volume.set_hanging(false);
+        wait_until(|| reloader.reads.available_permits() == MAX_BLOCKED_READS).await;
+        assert!(matches!(reloader.reload().await, ReloadOutcome::Reloaded { .. }));
+
+        // Errors give their place back, too.
+        broken.store(true, Ordering::Relaxed);
+        for _ in 0..6 {
+            assert_eq!(reloader.reload().await, ReloadOutcome::Failed("it could not be read; the log has the details"));
+        }
+        broken.store(false, Ordering::Relaxed);
+        assert!(matches!(reloader.reload().await, ReloadOutcome::Reloaded { .. }));
     }
 }

@@ -1,6 +1,17 @@
-//! SIGTERM and SIGINT: the first one starts a graceful shutdown, the second one ends the process.
+//! SIGTERM and SIGINT: the first one starts a graceful shutdown, the second one ends the process. SIGXFSZ ends nothing.
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Writing beyond the limit of file sizes (`ulimit -f`) then fails, as it does on a full disk, instead of ending the
+/// process: the limit can be that of the log.
+///
+/// # Errors
+/// When the system refuses to register a handler.
+pub fn keep_running_at_file_size_limit() -> std::io::Result<()> {
+    // The handler stays when its receiver is gone.
+    signal(SignalKind::from_raw(Number::XFSZ.as_raw())).map(drop)
+}
 
 /// The signals that end the process.
 #[must_use = "the signals keep their default action until they are installed and received"]

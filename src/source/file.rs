@@ -3,6 +3,7 @@
 mod reading;
 
 use super::{Request, Source, SourceError, credential_report, inventory_file};
+use crate::files::ReadError;
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp};
 use futures_util::future::BoxFuture;
 use reading::FileReader;
@@ -36,11 +37,10 @@ impl FileSource {
 
     async fn read(&self, deadline: Instant) -> Result<(Account, Vec<Observation>), SourceError> {
         let path = || self.reader.path().display().to_string();
-        let (bytes, modified) = self
-            .reader
-            .read(Some(deadline))
-            .await
-            .map_err(|e| SourceError::FileUnreadable { path: path(), message: e.to_string() })?;
+        let (bytes, modified) = self.reader.read(Some(deadline)).await.map_err(|e| match e {
+            ReadError::TimedOut => SourceError::Timeout(format!("cannot read {}: {e}", path())),
+            _ => SourceError::FileUnreadable { path: path(), message: e.to_string() },
+        })?;
         let (mut account, observations) = parse(self.format, &bytes, modified)
             .map_err(|e| SourceError::FileMalformed { path: path(), message: e.to_string() })?;
         if !self.account_name.is_empty() {
