@@ -13,7 +13,6 @@ pub mod pages;
 pub mod probe;
 mod process;
 mod rate_limit;
-mod redact;
 mod session;
 mod sts;
 mod transport;

@@ -5,6 +5,7 @@ use iam_key_exporter::cli::{self, Action, CheckArgs, VerifyArgs};
 use iam_key_exporter::config::{Config, Given};
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ const USAGE: u8 = 2;
 const INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
+    protect_memory();
+    telemetry::install_panic_hook();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -27,6 +30,15 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     telemetry::flush();
     code
+}
+
+/// Memory holds credentials, external IDs and passwords. It is not written to core dumps, and other processes of the same
+/// user can read neither it nor the environment: files in `/proc` belong to root then. Those that the `process_*` metrics
+/// are made of stay readable (proc(5)). A sandbox can refuse these calls; the exporter runs without them as well.
+fn protect_memory() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    // Also for the processes that print credentials, which do not inherit the other attribute.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 async fn run() -> ExitCode {
@@ -75,7 +87,7 @@ async fn serve(given: Given) -> ExitCode {
     let config = match loaded {
         Ok(Ok(config)) => config,
         Ok(Err(code)) => return code,
-        Err(error) => return fail(INCOMPLETE, &error),
+        Err(_) => return fail(INCOMPLETE, &"loading the configuration panicked"),
     };
     match app::serve(config, move || Config::load(&given), signals, hangup).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub use queue::flush;
 
 use crate::config::settings::LogSection;
 use crate::config::values::{LogFormat, LogLevel};
+use crate::text::redact::{redact, shorten};
 use crate::text::{is_unsafe, printable};
 use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,16 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts logging; later calls change nothing.
 pub fn init(log: &LogSection) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // Libraries do not log: the SDK writes whole requests, and an error for each attempt. What an error means for a check
-    // is logged by the exporter, once.
-    let filter = Targets::new().with_target("iam_key_exporter", level);
+    let filter = filter(log.level);
     let colors = log.format == LogFormat::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colors).log_internal_errors(false);
     let _ = match log.format {
@@ -37,6 +29,39 @@ pub fn init(log: &LogSection) {
             tracing_subscriber::registry().with(filter).with(layer.with_writer(|| StandardError)).try_init()
         }
     };
+}
+
+/// Libraries do not log, at no level: the SDK writes whole requests with their credentials, and an error for each attempt.
+/// What an error means for a check is logged by the exporter, once. No environment variable changes the filter.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    Targets::new().with_target("iam_key_exporter", level)
+}
+
+/// From now on a panic is one log record, whatever the task that panics, and its message is redacted: it can quote a
+/// value. What the panic means for a check is up to what supervises the task.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic_message(panic.payload_as_str());
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(error = message, location, "{PANICKED}");
+        } else {
+            report_error(&format!("{PANICKED} at {location}: {message}"));
+        }
+    }));
+}
+
+const PANICKED: &str = "internal error, please report it";
+
+fn panic_message(payload: Option<&str>) -> String {
+    shorten(redact(payload.unwrap_or("a panic without a message")))
 }
 
 /// Writes one line about the end of a command to standard error, whether or not logging has started.
@@ -87,6 +112,27 @@ impl<W: Write> Write for Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_level_lets_libraries_log() {
+        for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
+            let filter = filter(level);
+            assert!(filter.would_enable("iam_key_exporter::app", &tracing::Level::ERROR));
+            for library in ["aws_smithy_runtime::client::orchestrator", "aws_config", "hyper_util", "rustls", "h2", ""]
+            {
+                assert!(!filter.would_enable(library, &tracing::Level::ERROR), "{library} logs at {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_message_of_a_panic_quotes_no_key_and_no_token() {
+        let message =
+            panic_message(Some("byte index 4 is not a char boundary; it is inside 'é' of `AKIAIOSFODNN7EXAMPLE`"));
+        assert_eq!(message, "byte index 4 is not a char boundary; it is inside 'é' of `[redacted]`");
+        let message = panic_message(Some("called `Result::unwrap()` on an `Err` value: Bad { secret: \"hush\" }"));
+        assert!(message.contains("Result::unwrap()") && !message.contains("hush"), "{message}");
+    }
 
     #[test]
     fn an_event_is_one_line() {

@@ -1,5 +1,7 @@
 //! Text from outside in forms that are safe: on a terminal, on one line of a log, as the name of a label.
 
+pub mod redact;
+
 use std::borrow::Cow;
 
 /// `text` with every character escaped that a terminal acts upon instead of showing it: control characters (line feeds,

@@ -2,6 +2,7 @@
 //!
 //! Sources are parsed; items under `#[cfg(test)]` do not count, wherever they stand.
 
+use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("config", &["model", "policy", "text", "files"]),
     ("cli", &["config"]),
     ("telemetry", &["config", "text"]),
-    ("source", &["model", "policy", "files"]),
-    ("aws", &["model", "source"]),
+    ("source", &["model", "policy", "text", "files"]),
+    ("aws", &["model", "source", "text"]),
     ("exposition", &["model", "policy", "state", "source", "aws", "text"]),
     ("accounts", &["model", "policy", "config", "source"]),
     ("schedule", &["model", "policy", "config", "source", "state", "accounts"]),
@@ -76,6 +77,13 @@ const FOREIGN: &[(&[&str], &[&str])] = &[
     (&["anyhow"], &["app", "main"]),
 ];
 
+/// A field with such a name, or of such a type, holds a secret.
+const SECRET_NAMES: &[&str] =
+    &["secret", "password", "passwd", "token", "credential", "external_id", "private", "authorization", "bcrypt"];
+const SECRET_TYPES: &[&str] = &["Credentials", "StsCredentials", "PrivateKeyDer"];
+/// Types that are printed without what they hold.
+const HIDDEN_TYPES: &[&str] = &["ExternalId", "AccessKeyId", "SecretString", "SecretBox", "SecretSlice"];
+
 const LONGEST_FILE: usize = 400;
 const LONGEST_FUNCTION: usize = 60;
 /// Longer functions, each with the reason.
@@ -91,6 +99,8 @@ struct Source {
     functions: Vec<(String, usize)>,
     /// Lines of functions and types with `Result<_, String>`.
     string_errors: Vec<usize>,
+    /// Fields that hold a secret, of types that derive Debug or Serialize.
+    printed_secrets: Vec<String>,
 }
 
 impl Source {
@@ -128,7 +138,13 @@ fn source(name: &str, text: &str) -> Source {
     let is_test = |line: usize| inspector.tests.iter().any(|(first, last)| (*first..=*last).contains(&line));
     let lines = text.lines().enumerate().filter(|(i, line)| !is_test(i + 1) && !line.trim_start().starts_with("//"));
     let code = lines.map(|(_, line)| line).collect::<Vec<_>>().join("\n");
-    Source { name: name.to_owned(), code, functions: inspector.functions, string_errors: inspector.string_errors }
+    Source {
+        name: name.to_owned(),
+        code,
+        functions: inspector.functions,
+        string_errors: inspector.string_errors,
+        printed_secrets: inspector.printed_secrets,
+    }
 }
 
 #[derive(Default)]
@@ -137,6 +153,7 @@ struct Inspector {
     tests: Vec<(usize, usize)>,
     functions: Vec<(String, usize)>,
     string_errors: Vec<usize>,
+    printed_secrets: Vec<String>,
 }
 
 impl Inspector {
@@ -152,6 +169,23 @@ impl Inspector {
         is_test
     }
 
+    fn fields(&mut self, name: &syn::Ident, attributes: &[syn::Attribute], fields: &syn::Fields) {
+        let derives = attributes.iter().filter(|a| a.path().is_ident("derive"));
+        let derived: BTreeSet<String> = derives.flat_map(|a| identifiers_in(a.meta.to_token_stream())).collect();
+        if !derived.contains("Debug") && !derived.contains("Serialize") {
+            return;
+        }
+        for field in fields {
+            let types = identifiers_in(field.ty.to_token_stream());
+            let field_name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
+            let is_secret = SECRET_TYPES.iter().any(|t| types.contains(*t))
+                || SECRET_NAMES.iter().any(|n| field_name.contains(n)) && !types.contains("bool");
+            if is_secret && !HIDDEN_TYPES.iter().any(|t| types.contains(*t)) {
+                self.printed_secrets.push(format!("{name}.{field_name}"));
+            }
+        }
+    }
+
     fn function(&mut self, signature: &syn::Signature, span: proc_macro2::Span) {
         let lines = span.end().line - signature.span().start().line + 1;
         self.functions.push((signature.ident.to_string(), lines));
@@ -162,6 +196,20 @@ impl<'a> Visit<'a> for Inspector {
     fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
         if !self.is_test(&item.attrs, item.span()) {
             syn::visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_item_struct(&mut self, item: &'a syn::ItemStruct) {
+        if !self.is_test(&item.attrs, item.span()) {
+            self.fields(&item.ident, &item.attrs, &item.fields);
+            syn::visit::visit_item_struct(self, item);
+        }
+    }
+
+    fn visit_item_enum(&mut self, item: &'a syn::ItemEnum) {
+        if !self.is_test(&item.attrs, item.span()) {
+            item.variants.iter().for_each(|variant| self.fields(&variant.ident, &item.attrs, &variant.fields));
+            syn::visit::visit_item_enum(self, item);
         }
     }
 
@@ -292,6 +340,10 @@ fn rules_are_named_in_their_own_files_only() {
 
 /// The identifiers of the code, without the contents of strings.
 fn identifiers(code: &str) -> BTreeSet<String> {
+    identifiers_in(code.parse().unwrap())
+}
+
+fn identifiers_in(tokens: proc_macro2::TokenStream) -> BTreeSet<String> {
     fn collect(tokens: proc_macro2::TokenStream, identifiers: &mut BTreeSet<String>) {
         for token in tokens {
             match token {
@@ -304,8 +356,35 @@ fn identifiers(code: &str) -> BTreeSet<String> {
         }
     }
     let mut identifiers = BTreeSet::new();
-    collect(code.parse().unwrap(), &mut identifiers);
+    collect(tokens, &mut identifiers);
     identifiers
+}
+
+/// What a type derives prints every field. Key IDs, tokens, external IDs and passwords are in types that print `[redacted]`
+/// instead, or their owner writes its Debug itself.
+#[test]
+fn no_derived_form_prints_a_secret() {
+    for source in sources() {
+        assert!(
+            source.printed_secrets.is_empty(),
+            "src/{}: {:?} would be printed: use secrecy::SecretString, or implement Debug",
+            source.name,
+            source.printed_secrets
+        );
+    }
+    let derived =
+        source("x.rs", "#[derive(Clone, Debug)] struct A { password: String } enum B { C { token: String } }");
+    assert_eq!(derived.printed_secrets, ["A.password"]);
+    let derived = source("x.rs", "#[derive(Debug)] enum B { C(Credentials), D { external_id: Option<ExternalId> } }");
+    assert_eq!(derived.printed_secrets, ["C."]);
+}
+
+/// `unsafe_code` is forbidden in Cargo.toml for every target, which no attribute can take back.
+#[test]
+fn unsafe_code_is_forbidden() {
+    let manifest = include_str!("../Cargo.toml");
+    let lints = manifest.split("\n[").find(|section| section.starts_with("lints.rust]")).unwrap();
+    assert!(lints.contains("unsafe_code = \"forbid\""), "{lints}");
 }
 
 #[test]

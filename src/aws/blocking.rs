@@ -1,6 +1,7 @@
 //! Work that may block its thread, away from the threads that serve. The SDK reads configuration, credentials and token
 //! files in place: a file that blocks (a FIFO, a hung network file system) would stop the worker thread that reads it.
 
+use crate::source::SourceError;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
@@ -103,7 +104,8 @@ impl ProvideCredentials for BlockingCredentials {
         let (inner, failure) = (self.inner.clone(), Arc::clone(&self.failure));
         future::ProvideCredentials::new(async move {
             let result = self.work.run(|| provide(inner, failure)).await;
-            result.unwrap_or_else(|error| Err(CredentialsError::provider_error(error)))
+            // The error is found again by its type.
+            result.unwrap_or_else(|_| Err(CredentialsError::provider_error(SourceError::Internal)))
         })
     }
 

@@ -162,7 +162,7 @@ impl Process {
     /// any time.
     ///
     /// # Errors
-    /// [`SourceError::Credentials`] when the SDK cannot load its configuration. What the configuration lacks shows at
+    /// [`SourceError::Internal`] when the SDK panics. What the configuration lacks shows at
     /// the first request.
     pub(super) async fn shared(&self) -> Result<&Shared, SourceError> {
         self.shared.get_or_try_init(|| self.load()).await
@@ -171,8 +171,7 @@ impl Process {
     async fn load(&self) -> Result<Shared, SourceError> {
         let settings = self.settings.clone();
         let loaded = self.configuration.run(|| async move { load(&settings, transport::http_client()).await }).await;
-        let failed = |e| SourceError::Credentials(format!("the SDK's configuration is not loaded: {e}"));
-        Ok(self.share(loaded.map_err(failed)?))
+        Ok(self.share(loaded.map_err(|_| SourceError::Internal)?))
     }
 
     fn share(&self, config: SdkConfig) -> Shared {

@@ -203,7 +203,7 @@ impl RoleSession {
             this.state().ended(&result, Moment::now(), fastrand::f64());
             result
         });
-        let attempt = task.map(|ended| ended.unwrap_or_else(|error| Err(interrupted(&error)))).boxed().shared();
+        let attempt = task.map(|ended| ended.unwrap_or(Err(SourceError::Internal))).boxed().shared();
         state.attempt = Some(attempt.clone());
         attempt
     }
@@ -222,10 +222,6 @@ impl RoleSession {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn interrupted(error: &tokio::task::JoinError) -> SourceError {
-    SourceError::Credentials(format!("assuming the role was interrupted: {error}"))
 }
 
 /// Without credentials.

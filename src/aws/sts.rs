@@ -38,7 +38,7 @@ impl Sts {
             .role_session_name(role.session_name.as_str())
             .duration_seconds(SESSION_SECONDS)
             .set_external_id(role.external_id.as_ref().map(|id| id.expose().to_owned()));
-        let answer = request.send().await.map_err(|e| errors::not_assumed(&role.arn, &e))?;
+        let answer = request.send().await.map_err(|e| errors::not_assumed(role, &e))?;
         let (Some(user), Some(credentials)) = (answer.assumed_role_user(), answer.credentials()) else {
             return Err(unexpected("it has no credentials, or not the ARN of the session".into()));
         };

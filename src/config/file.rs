@@ -116,7 +116,10 @@ fn key_of_value(text: &str, line: u64, column: u64) -> Option<&str> {
     let (before, value) = line.split_at_checked(end)?;
     let before = if value.starts_with(':') { before } else { before.trim_end().strip_suffix(':')? };
     let start = before.rfind(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(0, |at| at.saturating_add(1));
-    before.get(start..).filter(|key| !key.is_empty())
+    let key = before.get(start..).filter(|key| !key.is_empty())?;
+    // It can be the end of a value with a colon, which can be a secret: a key is at the beginning of an entry.
+    let (around, indent) = (before.get(..start)?.trim_end(), before.get(..start)?.ends_with([' ', '{']));
+    (start == 0 || indent && (around.is_empty() || around.ends_with(['{', ',', '-', '[']))).then_some(key)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use super::{AccountId, Partition};
 use compact_str::CompactString;
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 /// The longest name of a role, and of a session.
@@ -113,14 +115,28 @@ impl fmt::Debug for RoleArn {
 }
 
 /// An external ID, which a role's trust policy can require. It is not a secret to AWS, but to other customers of a role's
-/// user: it is never displayed.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ExternalId(Box<str>);
+/// user: it is never displayed, and its memory is overwritten when it is dropped.
+#[derive(Clone)]
+pub struct ExternalId(SecretString);
 
 impl ExternalId {
     /// The text, for the request to STS.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for ExternalId {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for ExternalId {}
+
+impl Hash for ExternalId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 
@@ -137,6 +153,7 @@ impl FromStr for ExternalId {
     }
 }
 
+/// The same text as in redacted errors.
 const HIDDEN: &str = "[redacted]";
 
 impl fmt::Display for ExternalId {

@@ -103,6 +103,9 @@ pub enum SourceError {
     /// Two answers about the account contradict each other: one lacks users.
     #[error("the answers about the account are incomplete: {0}")]
     Incomplete(String),
+    /// A panic, which the log describes. Its message is not repeated here.
+    #[error("internal error, which the log describes; please report it")]
+    Internal,
     /// The account is not in the organisation any more.
     #[error("the account has left the organisation")]
     LeftOrganization,
@@ -133,6 +136,7 @@ pub const REASONS: &[&str] = &[
     "account_mismatch",
     "pagination",
     "unexpected_response",
+    "internal",
     "left_organization",
     "account_suspended",
     "account_excluded",
@@ -161,6 +165,7 @@ impl SourceError {
             SourceError::FileMalformed { .. } => "file_malformed",
             SourceError::AccountMismatch { .. } => "account_mismatch",
             SourceError::Pagination { .. } => "pagination",
+            SourceError::Internal => "internal",
             SourceError::LeftOrganization => "left_organization",
             SourceError::AccountSuspended => "account_suspended",
             SourceError::AccountExcluded => "account_excluded",

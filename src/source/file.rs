@@ -5,6 +5,7 @@ mod reading;
 use super::{Request, Source, SourceError, credential_report, inventory_file};
 use crate::files::ReadError;
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp};
+use crate::text::redact::redact_ids;
 use futures_util::future::BoxFuture;
 use reading::FileReader;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ impl FileSource {
             _ => SourceError::FileUnreadable { path: path(), message: e.to_string() },
         })?;
         let (mut account, observations) = parse(self.format, &bytes, modified)
-            .map_err(|e| SourceError::FileMalformed { path: path(), message: e.to_string() })?;
+            .map_err(|e| SourceError::FileMalformed { path: path(), message: redact_ids(&e.to_string()) })?;
         if !self.account_name.is_empty() {
             account.name.clone_from(&self.account_name);
         }

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// Long, because test machines are busy; a passing test never waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The user and group without privileges on every Linux system.
+pub const NOBODY: u32 = 65534;
+
 /// Polls until there is a value, or fails the test.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -88,6 +91,24 @@ impl Cli {
         let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
         limited.env_clear().envs(set).current_dir(self.home.path()).stdin(Stdio::null());
         self.command = limited;
+        self
+    }
+
+    /// As a user without privileges, if the tests run as root. The home then belongs to that user.
+    pub fn without_privileges(mut self) -> Self {
+        use std::os::unix::fs::chown;
+        use std::os::unix::process::CommandExt;
+        if rustix::process::geteuid().is_root() {
+            // The directory of the build can be closed to other users.
+            let program = self.home.path().join("program");
+            std::fs::copy(self.command.get_program(), &program).unwrap();
+            chown(self.home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            let mut command = Command::new(program);
+            command.args(self.command.get_args()).env_clear().current_dir(self.home.path()).stdin(Stdio::null());
+            command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command.uid(NOBODY).gid(NOBODY);
+            self.command = command;
+        }
         self
     }
 

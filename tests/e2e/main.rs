@@ -27,6 +27,7 @@ mod pacing;
 mod reload;
 mod requests;
 mod roles;
+mod secrets;
 mod shutdown;
 mod trust;
 mod verify_aws;

@@ -23,8 +23,8 @@ SHARES = {
 }  # share of users with findings, by account
 REASONS = (
     "credentials access_denied role_denied throttled timeout connection service_failure report_malformed report_pending "
-    "file_unreadable file_malformed account_mismatch pagination unexpected_response left_organization account_suspended "
-    "account_excluded"
+    "file_unreadable file_malformed account_mismatch pagination unexpected_response internal left_organization "
+    "account_suspended account_excluded"
 ).split()
 TEAMS = "payments identity search billing data-lake mobile fulfilment risk platform analytics".split()
 STAGES = "prod staging dev sandbox".split()

@@ -4,6 +4,7 @@ use super::users::UserReader;
 use crate::aws::{errors, timestamp};
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp, UserName};
 use crate::source::{KnownReport, Request, SourceError, credential_report};
+use crate::text::redact::redact_ids;
 use aws_sdk_iam::types::ReportStateType;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -131,7 +132,7 @@ impl ReportCollector {
         // A report from the future would be newer than all that follows.
         let at = generated_at.min(Timestamp::now());
         let report = credential_report::parse(&content, at, Collector::Report)
-            .map_err(|e| SourceError::ReportMalformed(e.to_string()))?;
+            .map_err(|e| SourceError::ReportMalformed(redact_ids(&e.to_string())))?;
         drop(content);
         if report.account.id != account.id {
             return Err(SourceError::AccountMismatch { expected: account.id, found: report.account.id });

@@ -1,10 +1,11 @@
 //! Removes from error texts what could be a credential, or help to make one. AWS echoes parts of a request in some
-//! errors, and a `credential_process` may write anything to its standard error.
+//! errors, a `credential_process` may write anything to its standard error, and the message of a panic can quote a value.
 //!
 //! What goes: access key IDs and other unique IDs, tokens, signatures and other long opaque words, values that are named
 //! as secret, and canonical requests. What stays: prose, ARNs, paths, host names and request IDs (UUIDs).
 
-const REDACTED: &str = "[redacted]";
+/// What stands in the place of something that was removed.
+pub const REDACTED: &str = "[redacted]";
 
 /// AWS's unique ID prefixes (IAM user guide, "Understanding unique ID prefixes"): access keys, roles, users, groups, ...
 const ID_PREFIXES: [&str; 12] =
@@ -35,6 +36,16 @@ const SECRET_NAMES: [&str; 10] = [
 
 /// Between names and values.
 const DELIMITERS: [char; 16] = ['=', ':', '&', ',', ';', '"', '\'', '<', '>', '(', ')', '{', '}', '[', ']', '?'];
+
+/// The beginning of a text for the log, which is not written endlessly.
+pub fn shorten(mut text: String) -> String {
+    const LIMIT: usize = 500;
+    if let Some((cut, _)) = text.char_indices().nth(LIMIT) {
+        text.truncate(cut);
+        text.push_str(" ...");
+    }
+    text
+}
 
 /// The text on one line, without anything that could be a credential.
 pub fn redact(text: &str) -> String {
@@ -105,8 +116,8 @@ fn is_opaque(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '_' | '-' | '%')
 }
 
-/// Replaces unique IDs, wherever they stand.
-fn redact_ids(text: &str) -> String {
+/// Replaces unique IDs, of access keys among them, wherever they stand. Everything else stays.
+pub fn redact_ids(text: &str) -> String {
     let is_id = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -209,6 +220,11 @@ mod tests {
         ] {
             assert_eq!(redact(text), expected);
         }
+    }
+
+    #[test]
+    fn messages_are_short() {
+        assert!(shorten("é".repeat(2000)).len() < 1100);
     }
 
     #[test]
