@@ -102,6 +102,7 @@ impl Events for Publisher {
     fn unknown_account_identified(&self) {
         self.update(|snapshot, now| self.parts.remove(UNKNOWN_ACCOUNT, snapshot, now));
         self.state.update(|s| s.remove(UNKNOWN_ACCOUNT));
+        lock(&self.log).unknown_identified();
     }
 
     fn account_forgotten(&self, account: AccountId) {

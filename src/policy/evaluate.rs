@@ -166,8 +166,12 @@ pub fn evaluate_user(user: &User, policy: &Policy, exemptions: &[usize], now: Ti
     let subject = UserKeys::of(user);
     // A date in the future: the local clock is behind, and what follows from the date ends when the clock is set.
     next.at(subject.keys.iter().filter_map(AccessKey::created).filter(|created| *created > now).min());
-    let rules = USER_RULES.iter().filter(|r| keys.latest().is_some() && (r.enabled)(&policy.rules));
-    for rule in rules {
+    for rule in USER_RULES.iter().filter(|r| (r.enabled)(&policy.rules)) {
+        if keys.latest().is_none() {
+            // A user that was never read: without other violations, the number of the account is not known to be 0.
+            undetermined.insert(Rule::User(rule));
+            continue;
+        }
         let (since, grace_ends) = match (rule.evaluate)(&policy.rules, &subject, now) {
             Outcome::Compliant { until } => {
                 next.at(until);

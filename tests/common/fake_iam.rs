@@ -53,6 +53,19 @@ pub enum Fault {
     Endless,
     /// No answer, ever.
     Hang,
+    /// Half of the correct response, and nothing after it, ever.
+    HangInside,
+    /// The correct response, split into pages in this way.
+    Paged(Pages),
+    /// The correct response of an account with this credential report.
+    Reported(Report),
+    /// The correct response, changed by a function.
+    Rewritten(fn(String) -> String),
+    /// The correct response; then the account changes.
+    Then(fn(&mut Account)),
+    /// The fault for so many of 100 requests, evenly distributed over those that are the same; otherwise the correct
+    /// response.
+    Sometimes(u32, Box<Fault>),
     /// The connection is closed without an answer.
     Close,
 }
@@ -141,6 +154,8 @@ impl On {
 pub enum Pages {
     /// Pages of this many members, regardless of a higher `MaxItems`.
     Of(usize),
+    /// Pages of two members; each page begins with the last member of the one before.
+    Overlapping,
     /// Every other page is empty and marked as truncated.
     WithEmptyOnes,
     /// Another page always follows, with a marker of its own.
@@ -187,6 +202,8 @@ struct State {
     generate_calls: BTreeMap<String, usize>,
     organization: Option<Organization>,
     sessions: Vec<Session>,
+    /// For [`Fault::Sometimes`], by request: a hundredth of the way to the next fault.
+    shares: BTreeMap<String, u32>,
 }
 
 pub struct FakeIam {
@@ -207,6 +224,7 @@ impl FakeIam {
             generate_calls: BTreeMap::new(),
             organization: None,
             sessions: Vec::new(),
+            shares: BTreeMap::new(),
         }));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // Not asynchronously: a test may have a runtime of its own.
@@ -370,7 +388,10 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
         state.calls.push(call.clone());
         let over = session.is_some_and(|s| s.until <= now()).then_some(Fault::EXPIRED_TOKEN);
         let fault = over.or_else(|| state.next_fault(&call));
-        let right = state.answer(&call);
+        let right = state.answer(&call, fault.as_ref());
+        if let Some(Fault::Then(change)) = fault {
+            change(state.account_mut(&call.account));
+        }
         (call, fault, right)
     };
     let content_type = if call.json { "application/x-amz-json-1.1" } else { "text/xml" };
@@ -379,11 +400,13 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
         whole(status, content_type, body)
     };
     match fault {
-        None | Some(Fault::Right) => match right {
-            Ok(body) => Ok(whole(200, content_type, body)),
-            Err(Fault::Error { status, code, message }) => Ok(error(status, code, message)),
-            Err(other) => unreachable!("answers fail by error documents only, not by {other:?}"),
-        },
+        None | Some(Fault::Right | Fault::Paged(_) | Fault::Reported(_) | Fault::Then(_) | Fault::Sometimes(..)) => {
+            match right {
+                Ok(body) => Ok(whole(200, content_type, body)),
+                Err(Fault::Error { status, code, message }) => Ok(error(status, code, message)),
+                Err(other) => unreachable!("answers fail by error documents only, not by {other:?}"),
+            }
+        }
         Some(Fault::Error { status, code, message }) => Ok(error(status, code, message)),
         Some(Fault::Instead { status, content_type, body }) => Ok(whole(status, content_type, body)),
         Some(Fault::CutAfter(end)) => {
@@ -391,7 +414,9 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
             let cut = xml.find(end).map_or(0, |at| at + end.len());
             Ok(whole(200, content_type, xml[..cut].to_owned()))
         }
-        Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default())),
+        Some(Fault::Rewritten(rewrite)) => Ok(whole(200, content_type, rewrite(right.unwrap_or_default()))),
+        Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default(), Half::Cut)),
+        Some(Fault::HangInside) => Ok(half(&right.unwrap_or_default(), Half::Hanging)),
         Some(Fault::Endless) => Ok(endless()),
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -425,15 +450,24 @@ fn endless() -> Response<Body> {
     Response::builder().header("content-type", "text/xml").body(BodyExt::boxed(StreamBody::new(frames))).unwrap()
 }
 
-fn half(xml: &str) -> Response<Body> {
+/// What follows the first half of a response.
+enum Half {
+    Cut,
+    Hanging,
+}
+
+fn half(xml: &str, then: Half) -> Response<Body> {
     let (first, _) = xml.split_at(xml.len() / 2);
     let first = Ok(Frame::data(Bytes::from(first.to_owned())));
-    let cut_off = futures_util::stream::once(async {
+    let end = futures_util::stream::once(async move {
         // The server flushes what it has when there is nothing more for the moment.
         tokio::task::yield_now().await;
-        Err(io::Error::other("cut off"))
+        match then {
+            Half::Cut => Err(io::Error::other("cut off")),
+            Half::Hanging => std::future::pending().await,
+        }
     });
-    let frames = futures_util::StreamExt::chain(futures_util::stream::iter([first]), cut_off);
+    let frames = futures_util::StreamExt::chain(futures_util::stream::iter([first]), end);
     let body = BodyExt::boxed(StreamBody::new(frames));
     Response::builder().header("content-type", "text/xml").header("content-length", xml.len()).body(body).unwrap()
 }
@@ -449,10 +483,35 @@ impl State {
                 self.faults.remove(index);
             }
         }
-        Some(fault)
+        match fault {
+            Fault::Sometimes(percent, fault) => self.is_turn_of(call, percent).then_some(*fault),
+            fault => Some(fault),
+        }
     }
 
-    fn answer(&mut self, call: &Call) -> Result<String, Fault> {
+    /// Whether a request is one of those that fail.
+    fn is_turn_of(&mut self, call: &Call, percent: u32) -> bool {
+        // Requests of different kinds do not fail at once.
+        let first = self.shares.len() as u32 * 37 % 100;
+        let share = self.shares.entry(format!("{} {:?}", call.operation, call.parameters)).or_insert(first);
+        *share += percent;
+        let fails = *share >= 100;
+        *share %= 100;
+        fails
+    }
+
+    fn account_mut(&mut self, id: &str) -> &mut Account {
+        let members = self.organization.iter_mut().flat_map(|o| &mut o.members);
+        members.map(|m| &mut m.account).find(|a| a.id == id).unwrap_or(&mut self.account)
+    }
+
+    fn answer(&mut self, call: &Call, fault: Option<&Fault>) -> Result<String, Fault> {
+        let (mut pages, mut report) = (self.pages, &self.report);
+        match fault {
+            Some(Fault::Paged(other)) => pages = *other,
+            Some(Fault::Reported(other)) => report = other,
+            _ => {}
+        }
         let operation = call.operation.as_str();
         if call.json {
             let organization = self.organization.as_ref().ok_or(Fault::Error {
@@ -480,18 +539,18 @@ impl State {
             "GetAccountSummary" => answers::account_summary(account),
             "ListUsers" => {
                 let users = account.users.iter().map(|u| answers::user(account, u)).collect();
-                self.page(call, "Users", users)
+                page(pages, call, "Users", users)
             }
             "GetAccountAuthorizationDetails" => {
                 let users = account.users.iter().map(|u| answers::user_detail(account, u)).collect();
-                self.page(call, "UserDetailList", users)
+                page(pages, call, "UserDetailList", users)
             }
             "ListAccessKeys" => {
                 // Without a name AWS lists the caller's keys; a role has none.
                 let name = call.parameters.get("UserName").ok_or(Fault::NO_SUCH_ENTITY)?;
                 let user = account.users.iter().find(|u| u.name == *name).ok_or(Fault::NO_SUCH_ENTITY)?;
                 let keys = user.keys.iter().map(|k| answers::access_key(user, k)).collect();
-                self.page(call, "AccessKeyMetadata", keys)
+                page(pages, call, "AccessKeyMetadata", keys)
             }
             "GetAccessKeyLastUsed" => {
                 let id = call.parameters.get("AccessKeyId").ok_or(Fault::NO_SUCH_ENTITY)?;
@@ -500,15 +559,15 @@ impl State {
                 answers::last_used(user, key)
             }
             "GenerateCredentialReport" => {
-                let state = match self.report {
+                let state = match report {
                     Report::Never => "INPROGRESS",
-                    Report::ReadyAfter(n) if generate_calls == 1 && n > 0 => "STARTED",
-                    Report::ReadyAfter(n) if generate_calls <= n => "INPROGRESS",
+                    Report::ReadyAfter(n) if generate_calls == 1 && *n > 0 => "STARTED",
+                    Report::ReadyAfter(n) if generate_calls <= *n => "INPROGRESS",
                     _ => "COMPLETE",
                 };
                 format!("<State>{state}</State>\n")
             }
-            "GetCredentialReport" => match &self.report {
+            "GetCredentialReport" => match report {
                 Report::Fresh { age } => answers::report(account.credential_report().as_bytes(), now() - *age),
                 Report::Fixed { content, generated_at } => answers::report(content, *generated_at),
                 Report::ReadyAfter(n) if generate_calls > *n => {
@@ -520,47 +579,51 @@ impl State {
         };
         Ok(answers::answer(operation, &result))
     }
+}
 
-    fn page(&self, call: &Call, list: &str, members: Vec<String>) -> String {
-        let marker = call.parameters.get("Marker").map(String::as_str);
-        let turn: usize = marker.and_then(|m| m.rsplit('-').next()?.parse().ok()).unwrap_or(0);
-        let max_items = call.parameters.get("MaxItems").and_then(|m| m.parse().ok()).unwrap_or(100);
-        let cut = |from: usize, size: usize| {
-            let to = (from + size).min(members.len());
-            (members.get(from..to).unwrap_or_default().concat(), to < members.len(), to)
-        };
-        match self.pages {
-            Pages::Of(size) => {
-                let (members, more, to) = cut(turn, size.min(max_items));
-                answers::page(list, &members, more.then_some(format!("marker-{to}")).as_deref())
-            }
-            Pages::WithEmptyOnes => {
-                let (members, more, _) =
-                    if turn.is_multiple_of(2) { (String::new(), true, 0) } else { cut(turn / 2, 1) };
-                answers::page(list, &members, more.then_some(format!("marker-{}", turn + 1)).as_deref())
-            }
-            Pages::Endless => {
-                let members = if turn == 0 { members.concat() } else { String::new() };
-                answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
-            }
-            Pages::EndlessAndFull => {
-                let template = members.first().cloned().unwrap_or_default();
-                let name = template.split(['<', '>']).skip_while(|part| *part != "UserName").nth(1).unwrap_or_default();
-                let member = |i: usize| template.replace(name, &format!("{name}-{turn}-{i}"));
-                let members: String = (0..1000).map(member).collect();
-                answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
-            }
-            Pages::RepeatedMarker => {
-                answers::page(list, &if turn == 0 { members.concat() } else { String::new() }, Some("marker-1"))
-            }
-            Pages::NoMarker => {
-                answers::page(list, &members.concat(), None).replace("<IsTruncated>false", "<IsTruncated>true")
-            }
-            Pages::MarkerThoughWhole => answers::page(list, &members.concat(), Some("marker-1"))
-                .replace("<IsTruncated>true", "<IsTruncated>false"),
-            Pages::MarkerAlone => {
-                answers::page(list, &members.concat(), Some("marker-1")).replace("<IsTruncated>true</IsTruncated>", "")
-            }
+fn page(pages: Pages, call: &Call, list: &str, members: Vec<String>) -> String {
+    let marker = call.parameters.get("Marker").map(String::as_str);
+    let turn: usize = marker.and_then(|m| m.rsplit('-').next()?.parse().ok()).unwrap_or(0);
+    let max_items = call.parameters.get("MaxItems").and_then(|m| m.parse().ok()).unwrap_or(100);
+    let cut = |from: usize, size: usize| {
+        let to = (from + size).min(members.len());
+        (members.get(from..to).unwrap_or_default().concat(), to < members.len(), to)
+    };
+    match pages {
+        Pages::Of(size) => {
+            let (members, more, to) = cut(turn, size.min(max_items));
+            answers::page(list, &members, more.then_some(format!("marker-{to}")).as_deref())
+        }
+        Pages::Overlapping => {
+            let (members, more, to) = cut(turn, 2);
+            answers::page(list, &members, more.then_some(format!("marker-{}", to - 1)).as_deref())
+        }
+        Pages::WithEmptyOnes => {
+            let (members, more, _) = if turn.is_multiple_of(2) { (String::new(), true, 0) } else { cut(turn / 2, 1) };
+            answers::page(list, &members, more.then_some(format!("marker-{}", turn + 1)).as_deref())
+        }
+        Pages::Endless => {
+            let members = if turn == 0 { members.concat() } else { String::new() };
+            answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
+        }
+        Pages::EndlessAndFull => {
+            let template = members.first().cloned().unwrap_or_default();
+            let name = template.split(['<', '>']).skip_while(|part| *part != "UserName").nth(1).unwrap_or_default();
+            let member = |i: usize| template.replace(name, &format!("{name}-{turn}-{i}"));
+            let members: String = (0..1000).map(member).collect();
+            answers::page(list, &members, Some(&format!("marker-{}", turn + 1)))
+        }
+        Pages::RepeatedMarker => {
+            answers::page(list, &if turn == 0 { members.concat() } else { String::new() }, Some("marker-1"))
+        }
+        Pages::NoMarker => {
+            answers::page(list, &members.concat(), None).replace("<IsTruncated>false", "<IsTruncated>true")
+        }
+        Pages::MarkerThoughWhole => {
+            answers::page(list, &members.concat(), Some("marker-1")).replace("<IsTruncated>true", "<IsTruncated>false")
+        }
+        Pages::MarkerAlone => {
+            answers::page(list, &members.concat(), Some("marker-1")).replace("<IsTruncated>true</IsTruncated>", "")
         }
     }
 }

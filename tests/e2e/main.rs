@@ -22,6 +22,7 @@ mod details;
 mod exposition;
 mod honest_failure;
 mod malformed;
+mod matrix;
 mod output;
 mod pacing;
 mod reload;

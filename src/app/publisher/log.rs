@@ -53,6 +53,11 @@ impl Log {
         is_first
     }
 
+    /// The account of the credentials is identified, or not checked any more.
+    pub(super) fn unknown_identified(&mut self) {
+        self.accounts.remove(&None);
+    }
+
     /// The next record about this account is the first one again.
     pub(super) fn forget(&mut self, account: AccountId) {
         self.accounts.remove(&Some(account));
@@ -60,7 +65,6 @@ impl Log {
 
     /// A check succeeded; `is_first` is whether none has before.
     pub(super) fn succeeded(&mut self, account: AccountId, duration_seconds: f64, is_first: bool) {
-        self.accounts.remove(&None);
         let account_id = account.as_str();
         if self.account(Some(account)).failure.take().is_some() || is_first {
             tracing::info!(account_id, duration_seconds, "check succeeded");
