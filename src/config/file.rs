@@ -94,11 +94,12 @@ impl Settings {
     }
 }
 
-/// The library's message with the name of the key, without the lines of the file and hints for users of the library.
+/// The library's message with the name of the key, without hints for users of the library. Its first line: those that
+/// follow are lines of the file around the mistake, which can contain an external ID.
 fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
     let message = error.to_string();
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    let (message, _) = message.split_once("\n --> ").unwrap_or((message, ""));
+    let message = message.lines().next().unwrap_or_default();
     let message = message.trim_end().replace(", set DuplicateKeyPolicy in Options if acceptable", "");
     let key = error.location().and_then(|at| key_of_value(text, at.line(), at.column()));
     match (key, message.split_once(": ")) {
@@ -223,6 +224,15 @@ mod tests {
         ] {
             let error = Settings::from_yaml(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_contains_no_other_line_of_the_file() {
+        for comments in [0, 8, 98, 998] {
+            let text = format!("{}organization:\n  role_name: x\n  external_id: secret-1\n  r", "#\n".repeat(comments));
+            let error = Settings::from_yaml(&text).unwrap_err().to_string();
+            assert_eq!(error, format!("line {} column 3: simple key expected ':'", comments + 4));
         }
     }
 
