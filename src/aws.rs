@@ -16,7 +16,7 @@ mod rate_limit;
 mod session;
 mod sts;
 mod transport;
-mod truncation;
+pub mod truncation;
 
 pub use access::Aws;
 pub use process::{Process, Settings};

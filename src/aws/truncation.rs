@@ -11,13 +11,18 @@ use aws_smithy_types::config_bag::ConfigBag;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use xmlparser::{ElementEnd, Token, Tokenizer};
 
-#[derive(Debug, PartialEq, thiserror::Error)]
-enum Truncated {
+/// Why an answer is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Truncated {
+    /// It is not one XML element in which every element is closed.
     #[error("the answer is cut off: its elements are not closed in their order")]
     Elements,
+    /// The list that an answer to the operation always has, which is named, is missing.
     #[error("the answer has no element {0}")]
     List(&'static str),
+    /// It is not one JSON object.
     #[error("the answer is not a complete JSON object")]
     Json,
 }
@@ -73,7 +78,7 @@ impl Intercept for TruncationGuard {
         _: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        check_answer(context, cfg, check)
+        check_answer(context, cfg, check_xml)
     }
 }
 
@@ -97,7 +102,11 @@ impl Intercept for JsonGuard {
     }
 }
 
-fn check_json(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
+/// Whether the body is one JSON object, which has the required list or is a page that others follow.
+///
+/// # Errors
+/// [`Truncated`] if it is not.
+pub fn check_json(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
     let object: HashMap<Cow<'_, str>, Option<IgnoredAny>> =
         serde_json::from_slice(body).map_err(|_| Truncated::Json)?;
     let has = |name| matches!(object.get(name), Some(Some(_)));
@@ -108,7 +117,11 @@ fn check_json(body: &[u8], required: Option<&'static str>) -> Result<(), Truncat
     }
 }
 
-fn check(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
+/// Whether the body is one XML element that is closed, as every element in it is, and has the required element.
+///
+/// # Errors
+/// [`Truncated`] if it is not.
+pub fn check_xml(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
     let elements = std::str::from_utf8(body).ok().and_then(elements).ok_or(Truncated::Elements)?;
     match required {
         Some(name) if !elements.contains(name) => Err(Truncated::List(name)),
@@ -117,37 +130,31 @@ fn check(body: &[u8], required: Option<&'static str>) -> Result<(), Truncated> {
 }
 
 /// The names of all elements of a document; `None` unless it is one element, and each in it is closed before those
-/// around it.
-fn elements(mut rest: &str) -> Option<HashSet<&str>> {
+/// around it. The tokens are those that the SDK reads, so that both agree on where an element ends.
+fn elements(document: &str) -> Option<HashSet<&str>> {
     let mut names = HashSet::new();
     let (mut open, mut roots): (Vec<&str>, usize) = (Vec::new(), 0);
-    while let Some((text, markup)) = rest.split_once('<') {
-        if open.is_empty() && !text.trim().is_empty() {
-            return None;
-        }
-        let end = match markup.as_bytes() {
-            [b'!', b'-', b'-', ..] => "-->",
-            [b'!', b'[', ..] => "]]>",
-            [b'?', ..] => "?>",
-            _ => ">",
-        };
-        let (tag, after) = markup.split_once(end)?;
-        rest = after;
-        if tag.starts_with(['!', '?']) {
-            continue;
-        }
-        if let Some(name) = tag.strip_prefix('/') {
-            open.pop().filter(|opened| *opened == name.trim_end())?;
-            continue;
-        }
-        roots = roots.saturating_add(usize::from(open.is_empty()));
-        let name = tag.split([' ', '\t', '\r', '\n', '/']).next().unwrap_or_default();
-        names.insert(name);
-        if !tag.ends_with('/') {
-            open.push(name);
+    // The name of the tag that has no end yet.
+    let mut begun = None;
+    for token in Tokenizer::from(document) {
+        match token.ok()? {
+            // With the prefix, which answers of AWS do not have.
+            Token::ElementStart { span, .. } => {
+                let name = span.as_str().trim_start_matches('<');
+                roots = roots.saturating_add(usize::from(open.is_empty()));
+                names.insert(name);
+                begun = Some(name);
+            }
+            Token::ElementEnd { end: ElementEnd::Open, .. } => open.push(begun.take()?),
+            Token::ElementEnd { end: ElementEnd::Empty, .. } => drop(begun.take()?),
+            Token::ElementEnd { end: ElementEnd::Close(..), span } => {
+                let name = span.as_str().trim_start_matches("</").trim_end_matches('>').trim_end();
+                open.pop().filter(|opened| *opened == name)?;
+            }
+            _ => {}
         }
     }
-    (open.is_empty() && roots == 1 && rest.trim().is_empty()).then_some(names)
+    (open.is_empty() && begun.is_none() && roots == 1).then_some(names)
 }
 
 #[cfg(test)]
@@ -155,7 +162,7 @@ mod tests {
     use super::*;
 
     fn is_complete(body: &[u8]) -> bool {
-        check(body, None).is_ok()
+        check_xml(body, None).is_ok()
     }
 
     #[test]
@@ -171,6 +178,8 @@ mod tests {
             assert!(!is_complete(cut.as_bytes()), "{cut}");
         }
         assert!(!is_complete(b"<A>\xff</A>"));
+        assert!(!is_complete(b"<A><B c='/>'></A>"), "what is in an attribute closes no element");
+        assert!(is_complete(b"<A><B c='/>'></B></A>"));
     }
 
     #[test]
@@ -198,7 +207,7 @@ mod tests {
         for (body, expected) in
             [("<A><Users/></A>", Ok(())), ("<A><Users></Users></A>", Ok(())), ("<A><UsersX/></A>", missing)]
         {
-            assert_eq!(check(body.as_bytes(), Some("Users")), expected, "{body}");
+            assert_eq!(check_xml(body.as_bytes(), Some("Users")), expected, "{body}");
         }
     }
 }
