@@ -1,0 +1,3 @@
+//! Fuzz targets of iam-key-exporter: `scripts/fuzz`.
+
+pub mod properties;
