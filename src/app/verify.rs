@@ -12,6 +12,7 @@ use crate::report::access::{AccessReport, AccountAccess, Outcome};
 use crate::schedule::Pacing;
 use crate::schedule::once::{Found, each};
 use crate::source::SourceError;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -41,15 +42,16 @@ pub async fn verify(config: &Config) -> Result<bool, VerifyError> {
         !options::live(settings).details.is_empty() || !config.policy.exemptions.needs(Timestamp::now()).is_empty();
     let needs = Needs { choice: provider.choice, last_used: settings.collect.last_used, details };
     let limit = settings.check.timeout.0;
-    let probed = each(found.targets.accounts, &Pacing::new(options::limits(settings)), |_: Key, target: Target| {
+    let probe = |_: Key, target: Target| -> BoxFuture<'static, _> {
         let provider = Arc::clone(&provider);
         Box::pin(async move {
             let late = |_| Err(SourceError::Timeout(format!("no complete answer in {} s", limit.as_secs())));
             let probed = timeout(limit, provider.probe(&target, needs)).await.unwrap_or_else(late);
             (target, probed)
         })
-    })
-    .await;
+    };
+    let panicked = |target| (target, Err(SourceError::Internal));
+    let probed = each(found.targets.accounts, &Pacing::new(options::limits(settings)), probe, panicked).await;
     let organization = settings.organization.as_ref();
     let discovery_role = organization.and_then(OrganizationSection::discovery_role);
     let report = AccessReport {

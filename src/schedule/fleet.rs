@@ -1,12 +1,13 @@
 //! Starts and stops a worker for each account, as the configuration and the organisation require.
 
 mod discovery;
+mod supervisor;
 
 pub(super) use discovery::{discover, needs_discovery};
 
 use super::pacing::Pacing;
 use super::plan::{Timing, saturating_add};
-use super::worker::{Events, Worker};
+use super::worker::Events;
 use crate::accounts::{Departure, Directory, DiscoveryError, Key, Target, Targets};
 use crate::config::Config;
 use crate::config::accounts::OrganizationSection;
@@ -19,6 +20,7 @@ use discovery::{Discovery, sleep_until_some};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use supervisor::Supervisor;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -230,19 +232,19 @@ impl Running {
         }
         let (policy, receiver) = watch::channel(policy);
         let (identified, account) = watch::channel(target.account);
-        let worker = Worker {
-            // The account of the credentials is the one that the credentials belong to, at any time.
-            account: key.account(),
-            state: target.account.and_then(|account| self.fleet.events.last_state(account)),
-            identified,
-            source: self.fleet.provider.source(target),
+        let supervisor = Supervisor {
+            key,
+            target: target.clone(),
+            provider: Arc::clone(&self.fleet.provider),
             timing: self.fleet.timing,
             pacing: Arc::clone(&self.fleet.pacing),
             policy: receiver,
-            events: Arc::clone(&self.fleet.events) as Arc<dyn Events>,
+            identified,
+            events: Arc::clone(&self.fleet.events),
             now: self.fleet.now,
         };
-        let task = tokio::spawn(worker.run());
+        let worker = supervisor.worker();
+        let task = tokio::spawn(supervisor.run(worker));
         self.workers.insert(key, Employed { target: target.clone(), account, policy, task });
     }
 

@@ -12,7 +12,6 @@ use crate::source::{Progress, Request, SourceError};
 use crate::state::AccountState;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -50,27 +49,27 @@ impl Found {
     }
 }
 
-/// Does the same for each account, of as many at once as are admitted. The results are in the order of the accounts.
+/// Does the same for each account, of as many at once as are admitted. The results are in the order of the accounts; that of
+/// work which panics is `panicked`.
 pub async fn each<T: Send + 'static>(
     targets: BTreeMap<Key, Target>,
     pacing: &Arc<Pacing>,
     work: impl Fn(Key, Target) -> BoxFuture<'static, T>,
+    panicked: impl Fn(Target) -> T,
 ) -> Vec<T> {
     let started = targets.into_iter().map(|(key, target)| {
-        let (pacing, work) = (Arc::clone(pacing), work(key, target));
-        tokio::spawn(async move {
+        let (pacing, work) = (Arc::clone(pacing), work(key, target.clone()));
+        let task = tokio::spawn(async move {
             let _permit = pacing.check().await;
             work.await
-        })
+        });
+        (target, task)
     });
     let tasks: Vec<_> = started.collect();
     let mut results = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        match task.await {
-            Ok(result) => results.push(result),
-            // No task is cancelled: it has panicked.
-            Err(error) => resume_unwind(error.into_panic()),
-        }
+    for (target, task) in tasks {
+        // No task is cancelled: an error is a panic, which the hook has logged.
+        results.push(task.await.unwrap_or_else(|_| panicked(target)));
     }
     results
 }
@@ -114,7 +113,8 @@ impl Once {
     pub async fn check(self, targets: BTreeMap<Key, Target>) -> Vec<Checked> {
         let pacing = Arc::clone(&self.pacing);
         let this = Arc::new(self);
-        each(targets, &pacing, |key, target| Box::pin(Arc::clone(&this).one(key, target))).await
+        let panicked = |target| Checked { target, result: Err(SourceError::Internal) };
+        each(targets, &pacing, |key, target| Box::pin(Arc::clone(&this).one(key, target)), panicked).await
     }
 
     async fn one(self: Arc<Self>, key: Key, target: Target) -> Checked {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first pause after a failed check; it doubles up to the interval.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Wall clocks are adjusted and machines are suspended: no wait for a wall-clock time is longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,9 @@ use crate::model::Access;
 use crate::schedule::plan::saturating_add;
 use crate::source::SourceError;
 use crate::source::retry::spread;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,15 +25,15 @@ pub(in super::super) fn needs_discovery(settings: &Settings, shard: Shard) -> bo
     settings.organization.is_some() || !settings.account_overrides.is_empty() || !is_alone
 }
 
-/// One listing, which fails after `limit`.
+/// One listing, which fails after `limit`. A panic fails it, too.
 pub(in super::super) fn discover(
     provider: &dyn Provider,
     organization: Option<&OrganizationSection>,
     limit: Duration,
 ) -> BoxFuture<'static, Discovered> {
-    let listing = provider.discover(organization);
+    let listing = AssertUnwindSafe(provider.discover(organization)).catch_unwind();
     let late = move |_| SourceError::Timeout(format!("the listing took longer than {} s", limit.as_secs()));
-    Box::pin(async move { timeout(limit, listing).await.map_err(late)? })
+    Box::pin(async move { timeout(limit, listing).await.map_err(late)?.unwrap_or(Err(SourceError::Internal)) })
 }
 
 /// Lists the accounts again and again.

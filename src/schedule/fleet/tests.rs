@@ -5,8 +5,9 @@ use crate::config::settings::Settings;
 use crate::config::shard::Shard;
 use crate::config::{Config, Input};
 use crate::model::{Collector, Listing, Observation, Partition};
-use crate::source::Request;
+use crate::schedule::once::{ChecksProgress, Found, Once};
 use crate::source::organization::{Member, MemberState};
+use crate::source::{NoProgress, Progress, Request};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -19,8 +20,8 @@ fn account(id: AccountId) -> Account {
     Account { id, name: String::new(), partition: Partition::default() }
 }
 
-/// An empty account; that of the credentials is 1.
-struct Empty(AccountId);
+/// An empty account; that of the credentials is 1. Checks of an account panic as often as the script wants.
+struct Empty(AccountId, Arc<Mutex<BTreeMap<AccountId, usize>>>);
 
 impl Source for Empty {
     fn account<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Account, SourceError>> {
@@ -29,6 +30,9 @@ impl Source for Empty {
 
     fn collect<'a>(&'a self, _: &'a Account, _: &'a Request) -> BoxFuture<'a, Result<Vec<Observation>, SourceError>> {
         Box::pin(async {
+            let panics =
+                self.1.lock().unwrap().get_mut(&self.0).and_then(|left| left.checked_sub(1).map(|n| *left = n));
+            assert!(panics.is_none(), "the test wants a panic");
             let listing = Listing::new(Collector::Live, Timestamp::UNIX_EPOCH, Vec::new()).unwrap();
             Ok(vec![Observation::Listing(listing)])
         })
@@ -43,13 +47,16 @@ struct Script {
     listings: Mutex<VecDeque<Option<Listed>>>,
     listed: Mutex<Vec<Duration>>,
     sources: Mutex<Vec<String>>,
+    panics: Arc<Mutex<BTreeMap<AccountId, usize>>>,
+    /// How many of the next listings panic.
+    listings_that_panic: Mutex<usize>,
     started: Option<Instant>,
 }
 
 impl Provider for Script {
     fn source(&self, target: &Target) -> Arc<dyn Source> {
         self.sources.lock().unwrap().push(target.name.clone());
-        Arc::new(Empty(target.account.unwrap_or(id('1'))))
+        Arc::new(Empty(target.account.unwrap_or(id('1')), Arc::clone(&self.panics)))
     }
 
     fn discover(&self, organization: Option<&OrganizationSection>) -> BoxFuture<'static, Discovered> {
@@ -57,7 +64,11 @@ impl Provider for Script {
         let mut listings = self.listings.lock().unwrap();
         let listing = if listings.len() > 1 { listings.pop_front().unwrap() } else { listings[0].clone() };
         let wanted = organization.is_some();
+        let mut panics = self.listings_that_panic.lock().unwrap();
+        let is_panic = *panics > 0;
+        *panics = panics.saturating_sub(1);
         Box::pin(async move {
+            assert!(!is_panic, "the test wants a panic");
             let Some(listing) = listing else { return std::future::pending().await };
             let members = Members { management: id('1'), members: listing? };
             Ok((account(id('1')), wanted.then_some(members)))
@@ -69,6 +80,9 @@ impl Provider for Script {
 struct Recorder {
     events: Mutex<Vec<String>>,
     states: Mutex<BTreeMap<AccountId, Arc<AccountState>>>,
+    successes: Mutex<BTreeMap<AccountId, usize>>,
+    /// Whether the next report of a failure panics.
+    panics_at_failures: Mutex<bool>,
 }
 
 impl Recorder {
@@ -93,10 +107,14 @@ impl Events for Recorder {
         self.states.lock().unwrap().remove(&account);
     }
 
-    fn check_succeeded(&self, _: AccountId, _: Duration, _: Timestamp) {}
+    fn check_succeeded(&self, account: AccountId, _: Duration, _: Timestamp) {
+        *self.successes.lock().unwrap().entry(account).or_default() += 1;
+    }
 
-    fn check_failed(&self, _: Option<AccountId>, _: Duration, error: &SourceError) {
-        self.push(format!("failed {}", error.reason()));
+    fn check_failed(&self, account: Option<AccountId>, _: Duration, error: &SourceError) {
+        self.push(format!("failed {} {}", error.reason(), account.map_or("-".into(), |a| a.as_str()[..1].to_owned())));
+        let panics = std::mem::take(&mut *self.panics_at_failures.lock().unwrap());
+        assert!(!panics, "the test wants a panic");
     }
 
     fn state_changed(&self, state: &Arc<AccountState>) {
@@ -350,4 +368,111 @@ async fn accounts_and_reloads_leave_nothing_behind() {
     }
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     assert_eq!(fleet.recorder.states.lock().unwrap().len(), 1000);
+}
+
+/// The next checks of an account panic. The tests print these panics.
+fn panics(fleet: &Running, digit: char, times: usize) {
+    fleet.script.panics.lock().unwrap().insert(id(digit), times);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failed_check_of_one_account() {
+    let fleet = start(ORGANIZATION, vec![Some(Ok(members("123")))]);
+    pass(1).await;
+    fleet.recorder.take();
+    let data = fleet.recorder.states.lock().unwrap()[&id('2')].clone();
+    fleet.recorder.successes.lock().unwrap().clear();
+    panics(&fleet, '2', 1);
+    pass(310).await;
+    let events = fleet.recorder.take();
+    assert_eq!(events, ["failed internal 2", "continued 2"], "the worker has started again with the last good data");
+    let last = fleet.recorder.states.lock().unwrap()[&id('2')].clone();
+    assert_eq!(last.listed_at(), data.listed_at());
+    pass(900).await;
+    let successes = fleet.recorder.successes.lock().unwrap().clone();
+    for digit in ['1', '2', '3'] {
+        assert!(successes[&id(digit)] >= 3, "account {digit} is checked on: {successes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_always_panics_is_tried_less_and_less_often() {
+    let fleet = start(ORGANIZATION, vec![Some(Ok(members("12")))]);
+    panics(&fleet, '2', usize::MAX);
+    pass(1).await;
+    assert_eq!(fleet.recorder.take(), ["discovered", "added 1", "added 2", "failed internal 2"]);
+    pass(154).await;
+    let failures = fleet.recorder.take().iter().filter(|e| *e == "failed internal 2").count();
+    assert!((4..=5).contains(&failures), "after 5, 10, 20, 40, 80 seconds: {failures}");
+    pass(24 * 3600).await;
+    let failures = fleet.recorder.take().iter().filter(|e| *e == "failed internal 2").count();
+    assert!((250..=330).contains(&failures), "once per interval: {failures}");
+    assert!(fleet.recorder.successes.lock().unwrap()[&id('1')] > 280, "the other account is checked in its time");
+    panics(&fleet, '2', 0);
+    pass(660).await;
+    assert!(fleet.recorder.successes.lock().unwrap().contains_key(&id('2')));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_of_the_credentials_that_panics_is_reported_as_it_is_known() {
+    let fleet = start("", vec![throttled()]);
+    panics(&fleet, '1', 2);
+    // A report that panics stops nothing.
+    *fleet.recorder.panics_at_failures.lock().unwrap() = true;
+    pass(60).await;
+    assert_eq!(fleet.recorder.take(), ["added own", "failed internal 1", "failed internal 1"]);
+    assert_eq!(fleet.recorder.accounts(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_panics_is_tried_again() {
+    let fleet = start(ORGANIZATION, vec![Some(Ok(members("12")))]);
+    *fleet.script.listings_that_panic.lock().unwrap() = 2;
+    pass(60).await;
+    assert_eq!(fleet.recorder.take(), ["internal", "internal", "discovered", "added 1", "added 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_account_leaves_nothing_behind() {
+    let fleet = start(ORGANIZATION, vec![Some(Ok(members("12")))]);
+    pass(1).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    panics(&fleet, '2', 50);
+    pass(24 * 3600).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+}
+
+struct NotDisplayed;
+
+impl ChecksProgress for NotDisplayed {
+    fn started(&self, _: &Target) -> Arc<dyn Progress> {
+        Arc::new(NoProgress)
+    }
+
+    fn ended(&self) {}
+}
+
+/// `check` reports what it could read.
+#[tokio::test(start_paused = true)]
+async fn a_single_check_that_panics_fails_alone() {
+    let script = Arc::new(Script {
+        listings: Mutex::new(vec![Some(Ok(members("123")))].into()),
+        panics: Arc::new(Mutex::new(BTreeMap::from([(id('2'), 1)]))),
+        started: Some(Instant::now()),
+        ..Script::default()
+    });
+    let settings = Settings::from_yaml(ORGANIZATION).unwrap();
+    let targets = Found::list(&*script, &settings).await.targets.accounts;
+    let once = Once {
+        provider: Arc::clone(&script) as Arc<dyn Provider>,
+        pacing: Pacing::new(super::super::pacing::Limits { accounts: 64, requests: 64 }),
+        policy: Arc::new(settings.policy()),
+        timeout: Duration::from_secs(60),
+        only_user: None,
+        progress: Arc::new(NotDisplayed),
+        now: || Timestamp::UNIX_EPOCH,
+    };
+    let checked = once.check(targets).await;
+    let results: Vec<_> = checked.iter().map(|c| (c.target.account.unwrap(), c.result.as_ref().err())).collect();
+    assert_eq!(results, [(id('1'), None), (id('2'), Some(&SourceError::Internal)), (id('3'), None)]);
 }
