@@ -146,23 +146,75 @@ def test_the_packaged_chart_renders(built, helm):
     assert {"Deployment", "Service", "ServiceAccount"} <= kinds
 
 
-def test_the_bill_of_materials_lists_what_the_program_is_made_of(built):
-    """Both formats list the dependencies in their locked versions, without those of tests."""
-    spdx = json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())
-    listed = {(package["name"], package.get("versionInfo")) for package in spdx["packages"]}
+TARGETS = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl")
+
+
+def crates_of_the_program():
+    """Names and versions of the crates that are compiled for the platforms of the releases, without those of tests."""
+    found = set()
+    for target in TARGETS:
+        command = ["cargo", "tree", "--locked", "--edges=normal,build", f"--target={target}", "--prefix=none", "--format={p}"]
+        result = run(*command, cwd=ROOT)
+        assert result.returncode == 0, result.stderr
+        found |= {tuple(line.split()[:2]) for line in result.stdout.splitlines() if line}
+    return {(name, version.removeprefix("v")) for name, version in found}
+
+
+def crates_of_the_metadata():
+    """The same of `cargo metadata`: more, because it has every crate that a feature of a test's dependency could enable."""
+    found = set()
+    for target in TARGETS:
+        result = run("cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={target}", cwd=ROOT)
+        metadata = json.loads(result.stdout)
+        packages = {package["id"]: (package["name"], package["version"]) for package in metadata["packages"]}
+        nodes = {node["id"]: node["deps"] for node in metadata["resolve"]["nodes"]}
+        todo, seen = [metadata["resolve"]["root"]], set()
+        while todo:
+            if (identity := todo.pop()) not in seen:
+                seen.add(identity)
+                todo += [each["pkg"] for each in nodes[identity] if any(kind["kind"] != "dev" for kind in each["dep_kinds"])]
+        found |= {packages[identity] for identity in seen}
+    return found
+
+
+def test_the_bills_of_materials_list_the_crates_of_the_program_and_no_other(built):
+    crates = crates_of_the_program()
+    assert len(crates) > 100 and "tokio" in {name for name, _ in crates}
+    assert crates <= crates_of_the_metadata()
     cyclonedx = json.loads((built / f"{NAME}-{VERSION}.cdx.json").read_text())
-    assert {(each["name"], each.get("version")) for each in cyclonedx["components"] if each["type"] == "library"} <= listed
-    locked = {(each["name"], each["version"]) for each in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
-    needed = run("cargo", "tree", "--locked", "--edges=normal,build", "--prefix=none", "--format={p}", cwd=ROOT).stdout
-    needed = {tuple(line.split()[:2]) for line in needed.splitlines() if line}
-    needed = {(name, version.removeprefix("v")) for name, version in needed}
-    assert len(needed) > 100
-    assert needed <= listed
-    assert listed <= locked
-    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
-    for name in manifest["dev-dependencies"].keys() - manifest["dependencies"].keys():
-        if name not in {package for package, _ in needed}:
-            assert name not in {package for package, _ in listed}
+    assert {(each["name"], each["version"]) for each in cyclonedx["components"]} == crates
+    assert (cyclonedx["metadata"]["component"]["name"], cyclonedx["metadata"]["component"]["version"]) == (NAME, VERSION)
+    spdx = json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())
+    assert {(package["name"], package["versionInfo"]) for package in spdx["packages"]} == crates
+    urls = {reference["referenceLocator"] for package in spdx["packages"] for reference in package.get("externalRefs", [])}
+    assert {f"pkg:cargo/{name}@{version}" for name, version in crates} <= urls
+
+
+VALIDATE_CYCLONEDX = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read())
+sys.exit(str(problem) if problem else 0)
+"""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_bills_of_materials_are_valid(built, tmp_path, broken):
+    """By the validators of the two formats; and they find a mistake."""
+    cyclonedx = json.loads((built / f"{NAME}-{VERSION}.cdx.json").read_text())
+    spdx = json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())
+    if broken:
+        cyclonedx["components"][0]["type"] = "crate"
+        del spdx["packages"][0]["downloadLocation"]
+    file = tmp_path / "bill.spdx.json"
+    file.write_text(json.dumps(spdx))
+    python = TOOLS.bin("sbom-python")
+    results = [
+        run(python, "-c", VALIDATE_CYCLONEDX, input=json.dumps(cyclonedx)),
+        run(python, "-m", "spdx_tools.spdx.clitools.pyspdxtools", "--infile", file),
+    ]
+    assert [result.returncode != 0 for result in results] == [broken, broken], [result.stdout + result.stderr for result in results]
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

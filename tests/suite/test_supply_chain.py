@@ -1,7 +1,8 @@
-"""The supply chain: rules for dependencies, and what docs/supply-chain.md states about it."""
+"""The supply chain, and the statements of docs/supply-chain.md and docs/security.md: each names a test that exists."""
 
 import os
 import pathlib
+import re
 import subprocess
 import tomllib
 
@@ -14,6 +15,85 @@ DENY = tomllib.loads((ROOT / "deny.toml").read_text())
 
 def run(*arguments, **options):
     return subprocess.run([str(argument) for argument in arguments], **{"capture_output": True, "text": True, "timeout": 300} | options)
+
+
+def tracked():
+    """Files under version control, or about to be."""
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+# --- the documents --------------------------------------------------------------------------------------------------
+
+PAGES = ["docs/security.md", "docs/supply-chain.md"]
+# OpenSSF Scorecard 5.5, docs/checks.md.
+SCORECARD = (
+    "Binary-Artifacts Branch-Protection CI-Tests CII-Best-Practices Code-Review Contributors Dangerous-Workflow Dependency-Update-Tool"
+    " Fuzzing License Maintained Packaging Pinned-Dependencies SAST SBOM Security-Policy Signed-Releases Token-Permissions Vulnerabilities"
+    " Webhooks"
+).split()
+
+
+def missing(name):
+    """Why the test of a name like `tests/suite/test_dist.py::test_everything_is_there` is none, or None."""
+    file, _, function = name.partition("::")
+    path = ROOT / file
+    if not path.is_file():
+        return "no such file"
+    pattern = rf"^def {function}\(" if path.suffix == ".py" else rf"#\[(?:tokio::)?test[^\n]*\n(?:\s*#\[[^\n]*\n)*\s*(?:async )?fn {function}\("
+    return None if re.search(pattern, path.read_text(), re.MULTILINE) else "no such test"
+
+
+def named_tests(page):
+    return re.findall(r"`((?:tests|src)/[\w./-]+::\w+)`", (ROOT / page).read_text())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_statements_name_tests_that_exist(page):
+    names = named_tests(page)
+    assert len(names) > 10
+    assert [(name, why) for name in names if (why := missing(name))] == []
+
+
+def test_a_test_that_does_not_exist_is_found():
+    assert missing("tests/suite/test_dist.py::test_everything_is_there") is None
+    assert missing("tests/architecture.rs::foreign_crates_have_their_modules") is None
+    assert missing("tests/architecture.rs::sources") == "no such test"  # a function, but no test
+    assert missing("tests/suite/test_dist.py::test_of_nothing") == "no such test"
+    assert missing("tests/suite/test_nothing.py::test_of_nothing") == "no such file"
+
+
+def test_every_check_of_scorecard_has_its_state():
+    rows = re.findall(r"^\| ([A-Z][\w-]+) \| (\w+) \| (\w+) \| (.+) \|$", (ROOT / "docs" / "supply-chain.md").read_text(), re.MULTILINE)
+    assert [name for name, *_ in rows] == SCORECARD
+    assert {state for _, _, state, _ in rows} <= {"met", "partial", "open", "setting", "automatic"}
+
+
+def test_the_security_policy_has_what_scorecard_expects():
+    """A link for reports, text, and more than one mention of vulnerabilities, disclosure and times."""
+    text = (ROOT / "SECURITY.md").read_text()
+    assert re.search(r"https://github\.com/iam-key-exporter/iam-key-exporter/security/advisories/new", text)
+    assert len(re.findall(r"vuln|disclos|\d+ days", text, re.IGNORECASE)) > 4
+
+
+def test_no_executable_is_under_version_control():
+    """Formats of executables and libraries; scripts are text."""
+    magic = {b"\x7fELF", b"\0asm", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"!<ar"}
+    suffixes = {".a", ".class", ".dll", ".dylib", ".exe", ".jar", ".o", ".pyc", ".rlib", ".so", ".wasm", ".whl"}
+    found = []
+    for file in tracked():
+        with open(file, "rb") as opened:
+            start = opened.read(4)
+        if start in magic or start[:2] == b"MZ" or file.suffix in suffixes:
+            found.append(str(file.relative_to(ROOT)))
+    assert found == []
+
+
+def test_the_page_names_every_pair_of_versions():
+    text = (ROOT / "docs" / "supply-chain.md").read_text()
+    table = text[text.index("### Two versions of one crate") :].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))))
+    assert named == {rule["crate"].partition("@")[0] for rule in DENY["bans"]["skip"]}
 
 
 # --- deny.toml ----------------------------------------------------------------------------------------------------

@@ -124,6 +124,29 @@ def test_the_release_builds_what_the_dockerfile_describes():
     assert f'ENTRYPOINT ["{program}"]' in dockerfile
 
 
+def test_the_release_attests_the_bill_of_materials_of_everything_that_contains_the_program():
+    """Of the image by its digest, and of the archives; the file is one that scripts/dist makes."""
+    jobs = load(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+    attested = {name: step["with"] for name, job in jobs.items() for step in job.get("steps", []) if "sbom-path" in step.get("with", {})}
+    assert sorted(attested) == ["image", "release"]
+    assert attested["image"]["subject-digest"] == "${{ steps.tag.outputs.digest }}"
+    assert attested["release"]["subject-path"] == "dist/iam-key-exporter-*-linux-*.tar.gz"
+    for each in attested.values():
+        file = each["sbom-path"].replace("${{ needs.version.outputs.version }}", "$version").replace("iam-key-exporter", "$name")
+        assert f"={file.replace('dist/', '$dist/')}" in (ROOT / "scripts" / "dist").read_text()
+    assert "scripts/dist sbom" in "".join(step.get("run", "") for step in jobs["sbom"]["steps"])
+    assert "sbom" in jobs["image"]["needs"]
+
+
+def test_vulnerabilities_and_the_reproducible_build_are_checked_without_a_change():
+    workflow = load(ROOT / ".github" / "workflows" / "weekly.yml")
+    assert workflow[True]["schedule"]  # the key `on`, as YAML reads it
+    commands = {name: "".join(step.get("run", "") for step in job["steps"]) for name, job in workflow["jobs"].items()}
+    # scripts/deny succeeds where the database cannot be fetched; here that is a failure.
+    assert re.search(r"scripts/deny \| tee (\S+)\ngrep --quiet '\^advisories ok' \1", commands["advisories"])
+    assert "make reproducible" in commands["reproducible"]
+
+
 def bot_directories(ecosystem):
     found = set()
     for update in load(ROOT / ".github" / "dependabot.yml")["updates"]:
