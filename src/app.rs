@@ -45,17 +45,21 @@ pub async fn serve(
     metrics.shard(config.shard.index, config.shard.total);
     let reloads = Arc::new(Reloads::default());
     let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
-    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle));
+    let paths = config.settings.web.paths();
+    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle, paths));
     let (sender, receiver) = watch::channel(Arc::new(config.clone()));
     let reloader = Reloader::new(config.clone(), Arc::new(load), hangup, sender, Arc::clone(&metrics));
 
     // A host name among the addresses can make this wait.
     let listeners = tokio::select! {
-        listeners = Listeners::bind(&config.settings.web.listen_address.0) => listeners?,
+        listeners = Listeners::bind(&config.settings.web) => listeners?,
         () = signals.recv() => return Ok(()),
     };
     for address in listeners.addresses() {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    }
+    if let Some(address) = listeners.probe_address() {
+        tracing::info!(%address, "listening for probes");
     }
     let reloading = tokio::spawn(reloader.run(reloads));
     let publisher = Publisher::new(receiver.clone(), Arc::clone(&metrics), parts, Arc::clone(&state));

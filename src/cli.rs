@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use environment::with_environment;
-use settings::SettingArgs;
+use settings::{SettingArgs, WebArgs};
 use std::path::PathBuf;
 
 /// Continuously checks the IAM users of AWS accounts for more than one active access key, and exports Prometheus metrics.
@@ -96,9 +96,28 @@ impl<const SERVE: bool> From<ConfigArgs<SERVE>> for Given {
 /// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// URL to query [default: http://127.0.0.1:19674/-/healthy]
+    /// URL to query [default: what the settings of the exporter say]
     #[arg(long = "url", value_name = "URL")]
     pub url: Option<String>,
+    /// Where the exporter listens, as for `serve`.
+    #[command(flatten)]
+    pub config: WebConfigArgs,
+}
+
+/// The part of the configuration by which a running exporter is found.
+#[derive(Debug, Args)]
+pub struct WebConfigArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    settings: WebArgs,
+}
+
+impl From<WebConfigArgs> for Given {
+    fn from(args: WebConfigArgs) -> Self {
+        let SourceArgs { config_file, demo } = args.source;
+        Given { config_file, demo: demo.unwrap_or(false), values: args.settings.values }
+    }
 }
 
 /// Arguments that select the form of a result.

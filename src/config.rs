@@ -3,8 +3,10 @@
 //! Precedence: flag, environment variable, file, default. [`settings`] is the table of settings, [`values`] their types.
 
 pub mod accounts;
+pub mod addresses;
 pub mod exemptions;
 pub mod file;
+mod running;
 pub mod settings;
 pub mod shard;
 pub mod values;
@@ -13,8 +15,9 @@ use crate::files::{self, Bounds};
 use crate::policy::Policy;
 use crate::text::label_name;
 use accounts::OrganizationSection;
+use addresses::ListenAddresses;
 use file::FileError;
-use settings::{InputSection, Setting, Settings};
+use settings::{InputSection, Setting, Settings, WebSection};
 use shard::Shard;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -120,6 +123,11 @@ pub enum ConfigError {
         /// The name of the pod.
         name: String,
     },
+    /// Addresses are configured, and sockets of systemd.
+    #[error(
+        "--web.systemd-socket and --web.listen-address contradict each other: systemd has the addresses; leave one out"
+    )]
+    TwoListeners,
     /// A list of tags contains an empty name.
     #[error("--{0}: the name of a tag is empty")]
     EmptyTag(&'static str),
@@ -171,6 +179,7 @@ impl Config {
     /// [`ConfigError`], which names the file's line and column, or the flags that contradict each other.
     pub fn load(given: &Given) -> Result<Config, ConfigError> {
         let settings = merge(given)?;
+        check_listeners(given, &settings.web)?;
         check_tags(&settings.collect.tags)?;
         check_owner_tags(&settings.collect.owner_tag)?;
         let input = match (given.demo, &settings.input.credential_report, &settings.input.inventory) {
@@ -276,6 +285,7 @@ const COLLECTOR: &str = "collector";
 const DEMO_SCENARIO: &str = "demo.scenario";
 const CREDENTIAL_REPORT: &str = "input.credential-report";
 const INVENTORY: &str = "input.inventory";
+const LISTEN_ADDRESS: &str = "web.listen-address";
 
 fn check_inputs(given: &Given, file: &Settings) -> Result<(), ConfigError> {
     let (report, inventory) = (given.has(CREDENTIAL_REPORT), given.has(INVENTORY));
@@ -297,6 +307,11 @@ fn check_inputs(given: &Given, file: &Settings) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_listeners(given: &Given, web: &WebSection) -> Result<(), ConfigError> {
+    let addresses = given.has(LISTEN_ADDRESS) || web.listen_address != ListenAddresses::standard();
+    if web.systemd_socket && addresses { Err(ConfigError::TwoListeners) } else { Ok(()) }
 }
 
 fn check_tags(tags: &[String]) -> Result<(), ConfigError> {

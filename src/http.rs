@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod landing;
 mod lifecycle;
 mod limits;
+mod listen;
 mod pipeline;
 pub mod routes;
 pub mod server;
@@ -17,9 +18,11 @@ mod stream;
 mod tracked;
 
 pub use lifecycle::{ReloadOutcome, Reloads};
-pub use server::{ListenError, Listeners, serve};
+pub use listen::{ListenError, Listeners};
+pub use server::serve;
 pub use status::{AccountStatus, Failure, Status};
 
+use crate::config::addresses::Paths;
 use crate::exposition::Parts;
 use crate::exposition::exporter::ExporterMetrics;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -30,12 +33,18 @@ pub struct AppState {
     status: RwLock<Status>,
     metrics: Arc<ExporterMetrics>,
     lifecycle: Option<Arc<Reloads>>,
+    paths: Paths,
 }
 
 impl AppState {
     /// Without `lifecycle`, requests to reload are refused.
-    pub fn new(parts: Arc<Parts>, metrics: Arc<ExporterMetrics>, lifecycle: Option<Arc<Reloads>>) -> Self {
-        AppState { parts, status: RwLock::default(), metrics, lifecycle }
+    pub fn new(
+        parts: Arc<Parts>,
+        metrics: Arc<ExporterMetrics>,
+        lifecycle: Option<Arc<Reloads>>,
+        paths: Paths,
+    ) -> Self {
+        AppState { parts, status: RwLock::default(), metrics, lifecycle, paths }
     }
 
     /// Changes the status of the accounts, see [`Status`], and returns the result of `change`.

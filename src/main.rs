@@ -1,8 +1,9 @@
 //! Parses arguments, starts logging, runs the command, and turns its result into an exit code.
 
 use iam_key_exporter::app::{self, ReloadSignal, ShutdownSignals, Verdict, VerifyError};
-use iam_key_exporter::cli::{self, Action, CheckArgs, VerifyArgs};
+use iam_key_exporter::cli::{self, Action, CheckArgs, HealthcheckArgs, VerifyArgs};
 use iam_key_exporter::config::{Config, Given};
+use iam_key_exporter::http::client::Target;
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -53,7 +54,7 @@ async fn run() -> ExitCode {
         Action::Serve(args) => serve(args.into()).await,
         Action::Check(args) => check(args).await,
         Action::VerifyConfig(args) => verify_config(args).await,
-        Action::Healthcheck(args) => healthcheck(args.url.as_deref()).await,
+        Action::Healthcheck(args) => healthcheck(args).await,
         Action::InventorySchema => print((inventory_file::schema() + "\n").as_bytes()),
         Action::Completions { shell } => {
             let mut out = Vec::new();
@@ -125,8 +126,19 @@ async fn verify_config(args: VerifyArgs) -> ExitCode {
     }
 }
 
-async fn healthcheck(url: Option<&str>) -> ExitCode {
-    match http::client::status(url.unwrap_or("http://127.0.0.1:19674/-/healthy")).await {
+async fn healthcheck(args: HealthcheckArgs) -> ExitCode {
+    let target = match args.url {
+        Some(url) => Target::of_url(&url),
+        None => {
+            let given: Given = args.config.into();
+            Target::of_settings(&given.web_of_running())
+        }
+    };
+    let answer = match target {
+        Ok(target) => http::client::status(&target).await,
+        Err(error) => Err(error),
+    };
+    match answer {
         Ok(status) if status.is_success() => ExitCode::SUCCESS,
         Ok(status) => fail(1, &format!("unhealthy: {status}")),
         Err(error) => fail(1, &error),

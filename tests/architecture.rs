@@ -25,7 +25,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("accounts", &["model", "policy", "config", "source"]),
     ("schedule", &["model", "policy", "config", "source", "state", "accounts"]),
     ("report", &["model", "policy", "state", "exposition", "text"]),
-    ("http", &["model", "exposition"]),
+    ("http", &["model", "config", "exposition"]),
     (
         "app",
         &[

@@ -12,6 +12,48 @@ pub struct SettingArgs<const SERVE: bool> {
     pub values: Vec<(&'static Setting, Vec<OsString>)>,
 }
 
+/// The flags of the section `web`, by which a running exporter is found.
+#[derive(Debug, Clone)]
+pub struct WebArgs {
+    pub values: Vec<(&'static Setting, Vec<OsString>)>,
+}
+
+fn web() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.key.starts_with("web."))
+}
+
+impl Args for WebArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(web().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for WebArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(WebArgs { values: given(web(), matches) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn given(
+    settings: impl Iterator<Item = &'static Setting>,
+    matches: &ArgMatches,
+) -> Vec<(&'static Setting, Vec<OsString>)> {
+    let given = settings.filter_map(|setting| {
+        let values: Vec<OsString> = matches.get_raw(setting.flag)?.map(ToOwned::to_owned).collect();
+        Some((setting, values))
+    });
+    given.collect()
+}
+
 impl<const SERVE: bool> Args for SettingArgs<SERVE> {
     fn augment_args(command: Command) -> Command {
         let common = SETTINGS.iter().filter(|s| !s.serve_only);
@@ -26,11 +68,7 @@ impl<const SERVE: bool> Args for SettingArgs<SERVE> {
 
 impl<const SERVE: bool> FromArgMatches for SettingArgs<SERVE> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = SETTINGS.iter().filter(|s| SERVE || !s.serve_only).filter_map(|setting| {
-            let values: Vec<OsString> = matches.get_raw(setting.flag)?.map(ToOwned::to_owned).collect();
-            Some((setting, values))
-        });
-        Ok(SettingArgs { values: given.collect() })
+        Ok(SettingArgs { values: given(SETTINGS.iter().filter(|s| SERVE || !s.serve_only), matches) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

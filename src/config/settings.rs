@@ -3,11 +3,10 @@
 //! A setting is added by one entry here, its row in `docs/configuration.md`, and its test.
 
 use super::accounts::{AccountEntry, AccountOverride, OrganizationSection, by_account};
+use super::addresses::{ExternalUrl, ListenAddress, ListenAddresses, RoutePrefix};
 use super::exemptions::ExemptionEntry;
 use super::shard::ShardChoice;
-use super::values::{
-    CollectorChoice, Count, DemoScenario, InvalidValue, ListenAddresses, LogFormat, LogLevel, Period, Rate,
-};
+use super::values::{CollectorChoice, Count, DemoScenario, InvalidValue, LogFormat, LogLevel, Period, Rate};
 use super::values::{RateOrOff, Shape, UserSelection, Value};
 use crate::model::AccountId;
 use crate::policy::RuleSettings;
@@ -241,8 +240,16 @@ settings! {
         all "metrics.access-key-id" "BOOL" access_key_id: bool = false;
     }
     web WebSection "Web" {
-        /// Address to listen on, as host:port or :port; repeatable [default: :19674]
-        serve "web.listen-address" "ADDRESS" listen_address: ListenAddresses = ListenAddresses(vec![":19674".into()]);
+        /// Address to listen on, as host:port, :port or unix:///path; repeatable [default: :19674]
+        serve "web.listen-address" "ADDRESS" listen_address: ListenAddresses = ListenAddresses::standard();
+        /// Use the sockets that systemd passes, instead of --web.listen-address
+        serve "web.systemd-socket" "BOOL" systemd_socket: bool = false;
+        /// One more address, for health and readiness only, always without TLS and authentication
+        serve "web.probe-address" "ADDRESS" probe_address: Option<ListenAddress> = None;
+        /// URL under which browsers reach the exporter, where it differs from the address; links begin with its path
+        serve "web.external-url" "URL" external_url: Option<ExternalUrl> = None;
+        /// Prefix of the paths of all routes [default: the path of --web.external-url]
+        serve "web.route-prefix" "PATH" route_prefix: Option<RoutePrefix> = None;
         /// Maximum number of open connections; at the limit, the one that is idle longest is closed [default: 128]
         serve "web.max-connections" "NUMBER" max_connections: Count<1, { u16::MAX }> = Count::new(128);
         /// Allow reloading the configuration with POST /-/reload; SIGHUP always does

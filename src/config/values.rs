@@ -1,7 +1,7 @@
 //! Types of settings. Each parses its text from a flag, a variable or the file, and describes what is wrong with it.
 
 use crate::policy::settings::{DurationError, format_duration, parse_period};
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -81,8 +81,14 @@ pub enum InvalidValue {
     #[error("it is not UTF-8")]
     NotUnicode,
     /// An address to listen on has another form.
-    #[error("{0:?} is not host:port or :port, for example :19674 or 127.0.0.1:19674")]
+    #[error("{0:?} is not host:port, :port or unix:///path, for example :19674 or unix:///run/exporter.sock?mode=0660")]
     ListenAddress(String),
+    /// A prefix of routes is not a plain path.
+    #[error("{0:?} is not a path like /iam-keys, of letters, digits and - . _ ~ without percent encoding")]
+    RoutePrefix(String),
+    /// An external URL has another form.
+    #[error("{0:?} is not a URL like https://example.org/iam-keys, without user, query and fragment")]
+    ExternalUrl(String),
     /// It is neither a number nor `auto`.
     #[error("{0:?} is not a number from 0 on, or auto")]
     Shard(String),
@@ -92,7 +98,7 @@ pub enum InvalidValue {
 }
 
 /// The last value counts, as for a flag that is repeated.
-fn last<'a>(texts: &[&'a OsStr]) -> Result<&'a str, InvalidValue> {
+pub(super) fn last<'a>(texts: &[&'a OsStr]) -> Result<&'a str, InvalidValue> {
     texts.last().and_then(|t| t.to_str()).ok_or(InvalidValue::NotUnicode)
 }
 
@@ -285,64 +291,6 @@ impl<'de, const MINIMUM: u16, const MAXIMUM: u16> Deserialize<'de> for Count<MIN
     }
 }
 
-/// Addresses as `host:port` or `:port`, at least one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ListenAddresses(pub Vec<String>);
-
-impl ListenAddresses {
-    fn new(addresses: Vec<String>) -> Result<Self, InvalidValue> {
-        match addresses.iter().find(|a| !is_listen_address(a)) {
-            Some(wrong) => Err(InvalidValue::ListenAddress(wrong.clone())),
-            None if addresses.is_empty() => Err(InvalidValue::NoListenAddress),
-            None => Ok(ListenAddresses(addresses)),
-        }
-    }
-}
-
-fn is_listen_address(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        port.parse::<u16>().is_ok() && (bracketed || !host.contains(':'))
-    })
-}
-
-impl Value for ListenAddresses {
-    const SHAPE: Shape = Shape::List;
-
-    fn parse(texts: &[&OsStr]) -> Result<Self, InvalidValue> {
-        ListenAddresses::new(Value::parse(texts)?)
-    }
-}
-
-/// In the file, one address needs no list.
-impl<'de> Deserialize<'de> for ListenAddresses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = ListenAddresses;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an address or a list of addresses")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, address: &str) -> Result<ListenAddresses, E> {
-                ListenAddresses::new(vec![address.to_owned()]).map_err(E::custom)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ListenAddresses, A::Error> {
-                let mut addresses = Vec::new();
-                while let Some(address) = seq.next_element()? {
-                    addresses.push(address);
-                }
-                ListenAddresses::new(addresses).map_err(A::Error::custom)
-            }
-        }
-
-        deserializer.deserialize_any(OneOrMany)
-    }
-}
-
 /// Defines an enum whose values are chosen by name, in flags and in the file.
 macro_rules! choices {
     ($($(#[doc = $doc:literal])+ $name:ident { $($variant:ident $text:literal $help:literal)+ })+) => { $(
@@ -409,20 +357,5 @@ choices! {
     LogFormat {
         Text "text" ""
         Json "json" ""
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listen_addresses() {
-        for good in [":19674", "0.0.0.0:1", "[::1]:80", "localhost:0"] {
-            assert!(is_listen_address(good), "{good}");
-        }
-        for bad in ["19674", "", ":", ":x", "::1:80", ":70000", "[::1]"] {
-            assert!(!is_listen_address(bad), "{bad}");
-        }
     }
 }

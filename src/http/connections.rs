@@ -69,10 +69,12 @@ enum Phase {
 pub(super) struct Permit(Arc<Connection>);
 
 impl Connections {
-    /// At most `configured` connections, or as many as the limit of file descriptors allows.
-    pub(super) fn new(configured: usize) -> Arc<Self> {
+    /// At most `configured` connections, or as many as the limit of file descriptors allows beside those `reserved` for
+    /// other listeners.
+    pub(super) fn new(configured: usize, reserved: usize) -> Arc<Self> {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let limit = descriptors.map_or(configured, |all| configured.min(room(all, open_descriptors())));
+        let limit =
+            descriptors.map_or(configured, |all| configured.min(room(all, open_descriptors() + reserved as u64)));
         if limit < configured {
             tracing::warn!(
                 configured,
@@ -84,7 +86,8 @@ impl Connections {
         Self::with_limit(limit)
     }
 
-    fn with_limit(limit: usize) -> Arc<Self> {
+    /// At most so many connections.
+    pub(super) fn with_limit(limit: usize) -> Arc<Self> {
         let limit_per_client = (limit / 2).max(LEAST_PER_CLIENT).min(limit);
         Arc::new(Connections { limit, limit_per_client, open: Mutex::default(), changed: Notify::new() })
     }

@@ -8,8 +8,8 @@ use std::fmt::Write;
 /// An organisation has thousands of accounts; the page shows the first ones and the number of the rest.
 const MOST_ACCOUNTS: usize = 50;
 
-/// The page as HTML, with the first 50 accounts in the order of their IDs.
-pub fn page(status: &Status) -> String {
+/// The page as HTML, with the first 50 accounts in the order of their IDs. The paths of its links begin with `links`.
+pub fn page(status: &Status, links: &str) -> String {
     let mut accounts = String::new();
     for (id, account) in status.accounts().take(MOST_ACCOUNTS) {
         add_account(&mut accounts, id, account);
@@ -35,14 +35,15 @@ td {{ padding: .2rem 0; }}
 <h1>iam-key-exporter</h1>
 <p>Checks IAM users for more than one active access key. Version {version}.</p>
 {accounts}<ul>
-<li><a href="/metrics">Metrics</a></li>
-<li><a href="/-/healthy">Health</a></li>
-<li><a href="/-/ready">Readiness</a></li>
+<li><a href="{links}/metrics">Metrics</a></li>
+<li><a href="{links}/-/healthy">Health</a></li>
+<li><a href="{links}/-/ready">Readiness</a></li>
 </ul>
 </body>
 </html>
 "#,
         version = env!("CARGO_PKG_VERSION"),
+        links = escape(links),
     )
 }
 
@@ -91,7 +92,7 @@ mod tests {
     fn names_cannot_become_markup() {
         let mut status = Status::default();
         status.account("1", |a| a.name = "<script>alert(1)</script> & more".into());
-        let page = page(&status);
+        let page = page(&status, "");
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; more"));
         assert!(!page.contains("<script>"));
     }
@@ -102,7 +103,7 @@ mod tests {
         for number in 0..5000 {
             status.account(&format!("{number:012}"), |_| ());
         }
-        let page = page(&status);
+        let page = page(&status, "");
         assert_eq!(page.matches("<table>").count(), MOST_ACCOUNTS);
         assert!(page.contains("4950 more accounts"));
     }

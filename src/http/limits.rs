@@ -21,6 +21,8 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const RECEIVE_WINDOW: u32 = 16 * 1024;
 /// HTTP/2: copied answer bytes of a stream that wait for the client's window.
 pub(super) const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// Connections at the address of probes. A kubelet opens one for each probe.
+pub(super) const MAX_PROBE_CONNECTIONS: usize = 8;
 /// Pause between two attempts to accept while that fails, for example without file descriptors. It ends early when a
 /// connection is closed.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

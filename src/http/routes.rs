@@ -7,12 +7,15 @@
 //! * `POST /-/reload` (or PUT): reloads the configuration; 200, or 500 if it is invalid. 403 unless
 //!   `--web.enable-lifecycle` is set, and for requests that a web page can send.
 //!
-//! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404.
+//! HEAD works wherever GET does. Another method gets 405 with `Allow`, another path 404. All paths are below the route
+//! prefix; with one, `/` redirects to the status page. The address of probes has health and readiness, without a prefix.
 
 use super::body::Payload;
 use super::lifecycle::{ReloadOutcome, Reloads};
 use super::{AppState, encoding, landing};
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN, VARY};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, ORIGIN, VARY,
+};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -21,9 +24,19 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The response to a request; it reads memory only.
 pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Payload> {
-    let (method, path) = (request.method(), request.uri().path());
-    let reads = method == Method::GET || method == Method::HEAD;
-    let mut response = match path {
+    let prefix = &state.paths.routes;
+    let mut response = match request.uri().path().strip_prefix(prefix.as_str()) {
+        Some(path) if path.is_empty() || path.starts_with('/') => below_prefix(state, path, &request).await,
+        _ if request.uri().path() == "/" => redirect(&format!("{prefix}/")),
+        _ => not_found(prefix),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn below_prefix<B>(state: &AppState, path: &str, request: &Request<B>) -> Response<Payload> {
+    let method = request.method();
+    match path {
         "/-/reload" => match &state.lifecycle {
             None => text(StatusCode::FORBIDDEN, "the lifecycle API is disabled; --web.enable-lifecycle enables it"),
             Some(_) if method != Method::POST && method != Method::PUT => not_allowed("POST, PUT"),
@@ -32,15 +45,46 @@ pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Paylo
             }
             Some(reloads) => reload(reloads).await,
         },
-        "/metrics" | "/" | "/-/healthy" | "/livez" | "/-/ready" | "/readyz" if !reads => not_allowed("GET, HEAD"),
+        "/metrics" | "/" | "" if !reads(method) => not_allowed("GET, HEAD"),
         "/metrics" => metrics(state, request.headers()),
-        "/" => answer(StatusCode::OK, HTML, state.read_status(landing::page)),
+        "/" | "" => answer(StatusCode::OK, HTML, state.read_status(|status| landing::page(status, &state.paths.links))),
+        _ => health(state, path, method).unwrap_or_else(|| not_found(&state.paths.routes)),
+    }
+}
+
+/// The response at the address of probes, which has neither TLS nor authentication.
+pub fn probe<B>(state: &AppState, request: &Request<B>) -> Response<Payload> {
+    let answer = health(state, request.uri().path(), request.method());
+    let mut response = answer.unwrap_or_else(|| {
+        text(StatusCode::NOT_FOUND, "not found; this address has /-/healthy, /-/ready, /livez and /readyz only")
+    });
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn health(state: &AppState, path: &str, method: &Method) -> Option<Response<Payload>> {
+    Some(match path {
+        "/-/healthy" | "/livez" | "/-/ready" | "/readyz" if !reads(method) => not_allowed("GET, HEAD"),
         "/-/healthy" | "/livez" => text(StatusCode::OK, "healthy"),
         "/-/ready" | "/readyz" if state.is_ready() => text(StatusCode::OK, "ready"),
         "/-/ready" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: no check has been completed yet"),
-        _ => text(StatusCode::NOT_FOUND, "not found; there are /metrics, /, /-/healthy, /-/ready and /-/reload"),
-    };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        _ => return None,
+    })
+}
+
+fn reads(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn not_found(prefix: &str) -> Response<Payload> {
+    let paths = ["/metrics", "/", "/-/healthy", "/-/ready"].map(|path| format!("{prefix}{path}")).join(", ");
+    text(StatusCode::NOT_FOUND, &format!("not found; there are {paths} and {prefix}/-/reload"))
+}
+
+fn redirect(to: &str) -> Response<Payload> {
+    let mut response = text(StatusCode::FOUND, to);
+    let location = HeaderValue::from_str(to).expect("a route prefix consists of letters, digits and punctuation");
+    response.headers_mut().insert(LOCATION, location);
     response
 }
 
@@ -109,6 +153,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::addresses::Paths;
     use crate::exposition::exporter::ExporterMetrics;
     use crate::exposition::{Options, Parts, Users};
     use crate::http::Status;
@@ -117,6 +162,10 @@ mod tests {
     use std::time::Duration;
 
     fn state() -> AppState {
+        state_at(Paths::default())
+    }
+
+    fn state_at(paths: Paths) -> AppState {
         let options = Options {
             users: Users::All,
             user_info: false,
@@ -125,7 +174,7 @@ mod tests {
             access_key_id: false,
         };
         let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
-        AppState::new(Arc::new(Parts::new(options)), metrics, None)
+        AppState::new(Arc::new(Parts::new(options)), metrics, None, paths)
     }
 
     async fn ask(state: &AppState, method: &str, path: &str) -> Response<Payload> {
@@ -154,6 +203,51 @@ mod tests {
             let response = ask(&state, method, path).await;
             assert_eq!(response.status(), status, "{method} {path}");
             assert_eq!(response.headers().contains_key(ALLOW), status == 405, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_routes_are_below_the_prefix() {
+        let state = state_at(Paths { routes: "/iam".into(), links: "/proxied".into() });
+        for (method, path, status) in [
+            ("GET", "/iam/metrics", 200),
+            ("GET", "/iam", 200),
+            ("GET", "/iam/", 200),
+            ("GET", "/iam/livez", 200),
+            ("GET", "/iam/readyz", 503),
+            ("POST", "/iam/-/reload", 403),
+            ("POST", "/iam/metrics", 405),
+            ("POST", "/iam", 405),
+            ("GET", "/metrics", 404),
+            ("GET", "/livez", 404),
+            ("GET", "/iammetrics", 404),
+            ("GET", "/iam/iam/metrics", 404),
+            ("GET", "/", 302),
+        ] {
+            assert_eq!(ask(&state, method, path).await.status(), status, "{method} {path}");
+        }
+        assert_eq!(ask(&state, "GET", "/").await.headers()[LOCATION], "/iam/");
+        let page = ask(&state, "GET", "/iam/").await.into_body().collect().await.unwrap().to_bytes();
+        let page = String::from_utf8_lossy(&page).into_owned();
+        assert_eq!(page.matches(r#"href="/proxied/"#).count(), page.matches("href=").count(), "{page}");
+    }
+
+    #[tokio::test]
+    async fn probes_see_health_and_readiness_only() {
+        let state = state_at(Paths { routes: "/iam".into(), links: "/iam".into() });
+        for (method, path, status) in [
+            ("GET", "/-/healthy", 200),
+            ("HEAD", "/livez", 200),
+            ("GET", "/-/ready", 503),
+            ("GET", "/readyz", 503),
+            ("POST", "/livez", 405),
+            ("GET", "/metrics", 404),
+            ("GET", "/", 404),
+            ("POST", "/-/reload", 404),
+            ("GET", "/iam/livez", 404),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            assert_eq!(probe(&state, &request).status(), status, "{method} {path}");
         }
     }
 

@@ -1,11 +1,13 @@
-//! Listeners, accept loop, the way of a connection, shutdown.
+//! Accept loop, the way of a connection, shutdown.
 
 use super::connections::{Connection, Connections, Permit};
 use super::limits::{
-    ACCEPT_PAUSE, DRAIN, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_RESET_STREAMS, MAX_SEND_BUFFER,
-    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, RECEIVE_WINDOW, WRITE_TIMEOUT,
+    ACCEPT_PAUSE, DRAIN, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PROBE_CONNECTIONS, MAX_RESET_STREAMS,
+    MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, RECEIVE_WINDOW, WRITE_TIMEOUT,
 };
-use super::stream::{Listener, Stream};
+use super::listen::{Bound, Listeners};
+use super::pipeline::Service;
+use super::stream::Stream;
 use super::tracked::Tracked;
 use super::{AppState, pipeline};
 use hyper::service::service_fn;
@@ -14,12 +16,10 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
@@ -27,49 +27,9 @@ use tokio_io_timeout::TimeoutStream;
 /// Without a failure for so long, the next one is logged again.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Bound sockets.
-pub struct Listeners(Vec<TcpListener>);
-
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("--web.listen-address: cannot listen on {address}: {source}")]
-pub struct ListenError {
-    address: String,
-    source: std::io::Error,
-}
-
-impl Listeners {
-    /// Binds all addresses, `host:port` or `:port` (every interface, IPv4 and IPv6).
-    ///
-    /// # Errors
-    /// [`ListenError`] for the first one that cannot be bound.
-    pub async fn bind(addresses: &[String]) -> Result<Self, ListenError> {
-        let mut listeners = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let listener = bind(address).await.map_err(|source| ListenError { address: address.clone(), source })?;
-            listeners.push(listener);
-        }
-        Ok(Listeners(listeners))
-    }
-
-    /// The bound addresses, with the actual port where 0 was given.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|l| l.local_addr().ok()).collect()
-    }
-}
-
-async fn bind(address: &str) -> std::io::Result<TcpListener> {
-    let Some(port) = address.strip_prefix(':') else { return TcpListener::bind(address).await };
-    let port: u16 = port.parse().map_err(std::io::Error::other)?;
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        // No IPv6 on this machine.
-        Err(e) if e.kind() != std::io::ErrorKind::AddrInUse => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
-        bound => bound,
-    }
-}
-
-/// What all connections share.
+/// What the connections of an address share.
 struct Server {
+    service: Service,
     state: Arc<AppState>,
     connections: Arc<Connections>,
     /// A change tells the connections to finish. Each holds a receiver until its end.
@@ -77,33 +37,41 @@ struct Server {
 }
 
 /// Serves until `shutdown`, then finishes responses under way, for three seconds at most. At most `max_connections`
-/// connections are open at the same time, and fewer if the limit of file descriptors requires it.
+/// connections are open at the same time, and fewer if the limit of file descriptors requires it. The address of probes
+/// has connections of its own, so that no scrape and no flood keeps a probe waiting.
 pub async fn serve(
     listeners: Listeners,
     state: Arc<AppState>,
     max_connections: usize,
     shutdown: impl Future<Output = ()>,
 ) {
-    let connections = Connections::new(max_connections);
-    let server = Arc::new(Server { state, connections, draining: watch::Sender::default() });
-    let accepting: Vec<_> =
-        listeners.0.into_iter().map(|l| tokio::spawn(accept(Listener::Tcp(l), Arc::clone(&server)))).collect();
+    let draining = watch::Sender::default();
+    let for_probes = listeners.probe.as_ref().map_or(0, |_| MAX_PROBE_CONNECTIONS);
+    let connections = Connections::new(max_connections, for_probes);
+    let server = |service, connections| {
+        Arc::new(Server { service, state: Arc::clone(&state), connections, draining: draining.clone() })
+    };
+    let main = server(Service::Main, connections);
+    let probe = server(Service::Probe, Connections::with_limit(MAX_PROBE_CONNECTIONS));
+    let mut accepting: Vec<_> =
+        listeners.main.into_iter().map(|bound| tokio::spawn(accept(bound, Arc::clone(&main)))).collect();
+    accepting.extend(listeners.probe.map(|bound| tokio::spawn(accept(bound, probe))));
     shutdown.await;
     for task in accepting {
         task.abort();
         // Waiting for the end of the task closes its socket.
         let _ = task.await;
     }
-    server.draining.send_replace(());
-    if tokio::time::timeout(DRAIN, server.draining.closed()).await.is_err() {
+    draining.send_replace(());
+    if tokio::time::timeout(DRAIN, draining.closed()).await.is_err() {
         tracing::info!("drain timeout reached, closing remaining connections");
     }
 }
 
-async fn accept(listener: Listener, server: Arc<Server>) {
+async fn accept(bound: Bound, server: Arc<Server>) {
     let mut last_failure: Option<Instant> = None;
     loop {
-        match listener.accept().await {
+        match bound.listener.accept().await {
             Ok((stream, client)) => match server.connections.acquire(client).await {
                 Some(permit) => {
                     tokio::spawn(connection(stream, permit, Arc::clone(&server), server.draining.subscribe()));
@@ -155,7 +123,7 @@ async fn secure_and_serve(
     let stream = Box::pin(stream);
     // The place of a TLS handshake: it returns its own stream and the protocol that was negotiated. Until its end the
     // connection is a silent one for the limits.
-    serve_http(stream, Protocol::Http1, connection, &server.state, draining).await
+    serve_http(stream, Protocol::Http1, connection, server, draining).await
 }
 
 /// Answers requests on a stream, plain or secured, until its end; once the server is draining, until the end of the
@@ -164,19 +132,19 @@ async fn serve_http<S>(
     stream: S,
     protocol: Protocol,
     connection: Arc<Connection>,
-    state: &Arc<AppState>,
+    server: &Server,
     mut draining: watch::Receiver<()>,
 ) -> Result<(), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(Tracked::new(stream, Arc::clone(&connection)));
-    let state = Arc::clone(state);
+    let (state, routes) = (Arc::clone(&server.state), server.service);
     let service = service_fn(move |request| {
         let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
             connection.request();
-            let response = pipeline::respond(&state, connection.client(), request).await;
+            let response = pipeline::respond(routes, &state, connection.client(), request).await;
             connection.answered();
             Ok::<_, Infallible>(response)
         }

@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 /// A socket that accepts streams.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    #[allow(dead_code, reason = "no flag binds one yet")]
     Unix(UnixListener),
 }
 

@@ -6,6 +6,7 @@ use crate::metrics::Metrics;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,13 +85,22 @@ impl Cli {
     }
 
     /// With this limit of open file descriptors (RLIMIT_NOFILE).
-    pub fn descriptors(mut self, limit: u32) -> Self {
-        let mut limited = Command::new("/bin/sh");
-        limited.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &limit.to_string()]);
-        limited.arg(self.command.get_program()).args(self.command.get_args());
+    pub fn descriptors(self, limit: u32) -> Self {
+        self.through_shell(r#"ulimit -n "$0" && exec "$@""#, &limit.to_string(), Stdio::null())
+    }
+
+    /// With this socket as systemd passes it, by number and environment.
+    pub fn activated(self, socket: OwnedFd) -> Self {
+        let script = r#"LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&0 </dev/null"#;
+        self.through_shell(script, "sh", socket.into())
+    }
+
+    fn through_shell(mut self, script: &str, argument: &str, stdin: Stdio) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, argument]).arg(self.command.get_program()).args(self.command.get_args());
         let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        limited.env_clear().envs(set).current_dir(self.home.path()).stdin(Stdio::null());
-        self.command = limited;
+        shell.env_clear().envs(set).current_dir(self.home.path()).stdin(stdin);
+        self.command = shell;
         self
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longer than anything here should take.
@@ -47,6 +49,14 @@ pub fn try_request(
     read_to_end(stream)
 }
 
+/// Over a Unix socket.
+pub fn get_from_socket(socket: &Path, path: &str) -> Response {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    read_to_end(stream).unwrap()
+}
+
 pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -70,7 +80,7 @@ pub fn connect_from(source: IpAddr, address: SocketAddr, receive_buffer: u32) ->
 }
 
 /// What comes until the other side closes; its length must be the one that was announced.
-pub fn read_to_end(mut stream: TcpStream) -> std::io::Result<Response> {
+pub fn read_to_end(mut stream: impl Read) -> std::io::Result<Response> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

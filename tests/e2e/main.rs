@@ -21,6 +21,7 @@ mod connections;
 mod details;
 mod exposition;
 mod honest_failure;
+mod listen;
 mod malformed;
 mod matrix;
 mod output;

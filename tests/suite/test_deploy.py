@@ -199,6 +199,21 @@ def test_the_service_is_sandboxed_and_has_process_metrics(machine):
     assert known.value("process_open_fds") > 3
 
 
+@snippets.executes("socket")
+def test_systemd_opens_the_port_and_starts_the_service(machine, follow):
+    follow("socket")
+    assert machine.show("iam-key-exporter", "ActiveState") == "inactive"
+    # The connection waits until the service serves it.
+    assert metrics(machine).value("iam_key_exporter_build_info") == 1
+    assert machine.show("iam-key-exporter", "ActiveState") == "active"
+    assert machine.run("systemd-analyze verify --man=no /etc/systemd/system/iam-key-exporter.socket 2>&1").stdout == ""
+    machine.run(
+        "systemctl disable --now iam-key-exporter.socket && rm /etc/systemd/system/iam-key-exporter.socket && systemctl daemon-reload\n"
+        "sed --in-place /SYSTEMD_SOCKET/d /etc/iam-key-exporter/environment && systemctl restart iam-key-exporter"
+    )
+    wait_until(lambda: machine.run("curl --silent --fail http://127.0.0.1:19674/livez", check=False).returncode == 0)
+
+
 @snippets.executes("configure", "reload", "credentials")
 def test_the_service_checks_an_account_with_credentials_that_systemd_hands_over(machine, follow):
     machine.run("sed --in-place /IAM_KEY_EXPORTER_DEMO=true/d /etc/iam-key-exporter/environment")

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Given;
+use crate::config::addresses::Paths;
 use crate::exposition::exporter::ExporterMetrics;
 use crate::exposition::segment::Segment;
 use crate::exposition::{Options, Users};
@@ -19,7 +20,7 @@ fn setup() -> Setup {
         Options { users: Users::All, user_info: false, tags: vec![], owner_tags: vec![], access_key_id: false };
     let parts = Arc::new(Parts::new(options));
     let metrics = Arc::new(ExporterMetrics::new(Duration::from_secs(300)));
-    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), None));
+    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), None, Paths::default()));
     let (config, receiver) = watch::channel(Arc::new(Config::load(&Given::default()).unwrap()));
     let publisher = Publisher::new(receiver, Arc::clone(&metrics), Arc::clone(&parts), Arc::clone(&state));
     Setup { publisher, metrics, parts, state, config }
