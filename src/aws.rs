@@ -13,6 +13,7 @@ pub mod pages;
 pub mod probe;
 mod process;
 mod rate_limit;
+mod reception;
 mod session;
 mod sts;
 mod transport;

@@ -1,6 +1,7 @@
 //! One account's access to AWS.
 
 use super::process::{Limits, Process};
+use super::reception::Reception;
 use super::session::RoleSession;
 use super::{errors, sts};
 use crate::model::{Account, AccountId, Partition};
@@ -59,6 +60,14 @@ impl Aws {
             *kept = Some(client.clone());
         }
         Ok(client)
+    }
+
+    /// For an operation of IAM with a large answer, which is received in its turn.
+    ///
+    /// # Errors
+    /// As [`iam`](Self::iam).
+    pub(super) async fn large_answer(&self) -> Result<(aws_sdk_iam::config::Builder, Reception), SourceError> {
+        self.process.large_answer(&self.limits).await
     }
 
     /// Answers of IAM so far with which it throttled a request, retries included.

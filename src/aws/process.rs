@@ -6,6 +6,7 @@ use super::clock::ClockSkew;
 use super::counting::{RequestCounter, RequestObserver, Throttled};
 use super::organization::Organization;
 use super::rate_limit::{RateLimiter, longest_wait};
+use super::reception::{LARGE_ANSWERS, Reception};
 use super::session::{RefusedSession, RoleCredentials, RoleSession};
 use super::sts::Sts;
 use super::transport::{self, ATTEMPT_TIMEOUT, Lane, ServiceClient};
@@ -83,6 +84,8 @@ pub struct Process {
     observer: Arc<dyn RequestObserver>,
     /// Requests under way.
     permits: Arc<Semaphore>,
+    /// Turns at receiving large answers.
+    pub(super) large_answers: Arc<Semaphore>,
     configuration: Blocking<SdkConfig>,
     shared: OnceCell<Shared>,
     /// The sessions that are in use.
@@ -104,6 +107,7 @@ impl Process {
     pub fn new(settings: Settings, observer: Arc<dyn RequestObserver>) -> Arc<Self> {
         Arc::new(Process {
             permits: Arc::new(Semaphore::new(settings.concurrency)),
+            large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
             settings,
             observer,
             configuration: Blocking::new(),
@@ -226,6 +230,17 @@ impl Process {
         Ok(aws_sdk_iam::Client::from_conf(builder.build()))
     }
 
+    /// For an operation of IAM with a large answer, which is received in its turn.
+    pub(super) async fn large_answer(
+        &self,
+        limits: &Limits,
+    ) -> Result<(aws_sdk_iam::config::Builder, Reception), SourceError> {
+        let reception = Reception::new(&self.large_answers);
+        let service = self.shared().await?.service(&limits.lane);
+        let service = ServiceClient { reception: Some(reception.clone()), ..service };
+        Ok((aws_sdk_iam::config::Builder::new().http_client(service), reception))
+    }
+
     /// A client of STS, with the credentials of the process, or those of a session.
     pub(super) async fn sts(&self, session: Option<&Arc<RoleSession>>) -> Result<aws_sdk_sts::Client, SourceError> {
         let shared = self.shared().await?;
@@ -270,7 +285,7 @@ impl Shared {
 }
 
 fn service(http_client: &SharedHttpClient, lane: &Arc<Lane>, clock: &Arc<ClockSkew>) -> ServiceClient {
-    ServiceClient { inner: http_client.clone(), lane: Arc::clone(lane), clock: Arc::clone(clock) }
+    ServiceClient { inner: http_client.clone(), lane: Arc::clone(lane), clock: Arc::clone(clock), reception: None }
 }
 
 fn sts_client(

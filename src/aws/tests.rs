@@ -2,6 +2,7 @@
 
 use super::common::{Account as Inventory, FakeIam, Fault, Member, On, Organization, Pages};
 use super::counting::RequestObserver;
+use super::reception::LARGE_ANSWERS;
 use super::{Aws, Process};
 use crate::model::{Access, Role};
 use crate::source::{MemberLister, MemberState, Members, SourceError, Wanted};
@@ -407,4 +408,37 @@ async fn an_organisation_is_listed_with_the_discovery_role() {
     let denied = process.organization(Some(with_external_id("333333333333", "xy")));
     assert_eq!(denied.members(&LIST).await.unwrap_err().reason(), "role_denied");
     assert!(iam.calls().iter().filter(|c| c.json).all(|c| c.account == ONE));
+}
+
+/// With many accounts at once, few credential reports are in memory.
+#[tokio::test]
+async fn a_credential_report_is_received_in_its_turn() {
+    use super::collect::{AwsSource, Choice, Options};
+    use crate::model::DetailsScope;
+    use crate::source::{NoProgress, Request, Source};
+
+    let iam = FakeIam::start(Inventory::example());
+    let (process, _) = process(&iam).await;
+    let turns = Arc::clone(&process.large_answers);
+    let all = Arc::clone(&turns).acquire_many_owned(LARGE_ANSWERS as u32).await.unwrap();
+    let source = AwsSource::new(
+        process.account(Access::Own, "own".into(), 5000.0),
+        Choice::Report,
+        Options { last_used: false, details: DetailsScope::default() },
+    );
+    let check = tokio::spawn(async move {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let details = DetailsScope::default();
+        let request =
+            Request { only_user: None, details, known_report: None, deadline, progress: Arc::new(NoProgress) };
+        let account = source.account(&request).await.unwrap();
+        source.collect(&account, &request).await.unwrap().len()
+    });
+    while iam.calls_of("GetCredentialReport") == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!check.is_finished(), "it waits for its turn");
+    drop(all);
+    assert_eq!(check.await.unwrap(), 2, "the listing, and root");
+    assert_eq!(turns.available_permits(), LARGE_ANSWERS);
 }

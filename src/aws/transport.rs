@@ -3,6 +3,7 @@
 
 use super::clock::ClockSkew;
 use super::rate_limit::RateLimiter;
+use super::reception::{Reception, hold_while};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
@@ -19,7 +20,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// The largest answers are a page of GetAccountAuthorizationDetails and a credential report, with some megabytes each. The
@@ -29,10 +30,6 @@ pub(super) const LARGEST_ANSWER: usize = 32 << 20;
 /// No single attempt takes longer, from the moment at which it may be sent; IAM answers in well under a second, a large
 /// page in a few.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A request that takes longer does not count for the limit of all accounts any more: accounts whose requests hang must
-/// not hold up the others. Their own limits still bound them.
-const COUNTED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 #[error("no complete answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
@@ -71,25 +68,18 @@ impl Lane {
         inner: SharedHttpConnector,
         request: HttpRequest,
         clock: &ClockSkew,
+        reception: Option<&Reception>,
     ) -> Result<HttpResponse, ConnectorError> {
+        if let Some(reception) = reception {
+            reception.release();
+        }
         // The semaphores are never closed.
         let _own = self.own.acquire().await;
         self.limiter.acquire().await;
         let counted = Arc::clone(&self.all).acquire_owned().await.ok();
-        let exchange = timeout(ATTEMPT_TIMEOUT, exchange(inner, request, clock));
-        hold_while(counted, exchange).await.unwrap_or_else(|_| Err(ConnectorError::timeout(NoAnswer.into())))
-    }
-}
-
-/// Holds the permit until the work is done, or [`COUNTED`] has passed.
-async fn hold_while<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    match timeout(COUNTED, &mut work).await {
-        Ok(done) => done,
-        Err(_) => {
-            drop(permit);
-            work.await
-        }
+        let exchange = timeout(ATTEMPT_TIMEOUT, exchange(inner, request, clock, reception));
+        let (exchanged, _) = hold_while(counted, exchange).await;
+        exchanged.unwrap_or_else(|_| Err(ConnectorError::timeout(NoAnswer.into())))
     }
 }
 
@@ -98,6 +88,7 @@ async fn exchange(
     inner: SharedHttpConnector,
     request: HttpRequest,
     clock: &ClockSkew,
+    reception: Option<&Reception>,
 ) -> Result<HttpResponse, ConnectorError> {
     let sent_at = SystemTime::now();
     let mut response = inner.call(request).await?;
@@ -105,7 +96,12 @@ async fn exchange(
         clock.observe(date, sent_at, SystemTime::now());
     }
     let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-    let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|error| {
+    let receiving = Limited::new(body, LARGEST_ANSWER).collect();
+    let received = match reception.filter(|_| response.status().is_success()) {
+        Some(reception) => reception.receive(receiving).await,
+        None => receiving.await,
+    };
+    let body = received.map_err(|error| {
         if error.is::<LengthLimitError>() { ConnectorError::other(error, None) } else { ConnectorError::io(error) }
     })?;
     *response.body_mut() = SdkBody::from(body.to_bytes());
@@ -118,6 +114,8 @@ pub(super) struct ServiceClient {
     pub(super) inner: SharedHttpClient,
     pub(super) lane: Arc<Lane>,
     pub(super) clock: Arc<ClockSkew>,
+    /// `None` for answers that are not large.
+    pub(super) reception: Option<Reception>,
 }
 
 impl HttpClient for ServiceClient {
@@ -126,6 +124,7 @@ impl HttpClient for ServiceClient {
             inner: self.inner.http_connector(settings, components),
             lane: Arc::clone(&self.lane),
             clock: Arc::clone(&self.clock),
+            reception: self.reception.clone(),
         })
     }
 
@@ -151,12 +150,14 @@ struct ServiceConnector {
     inner: SharedHttpConnector,
     lane: Arc<Lane>,
     clock: Arc<ClockSkew>,
+    reception: Option<Reception>,
 }
 
 impl HttpConnector for ServiceConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (inner, lane, clock) = (self.inner.clone(), Arc::clone(&self.lane), Arc::clone(&self.clock));
-        HttpConnectorFuture::new(async move { lane.send(inner, request, &clock).await })
+        let reception = self.reception.clone();
+        HttpConnectorFuture::new(async move { lane.send(inner, request, &clock, reception.as_ref()).await })
     }
 }
 
@@ -164,6 +165,10 @@ impl HttpConnector for ServiceConnector {
 mod tests {
     use super::*;
     use crate::aws::counting::RequestObserver;
+    use crate::aws::reception::COUNTED;
+    use bytes::Bytes;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::Instant;
 
@@ -211,7 +216,7 @@ mod tests {
 
     async fn send(lane: Arc<Lane>, inner: SharedHttpConnector) -> Result<HttpResponse, ConnectorError> {
         let clock = ClockSkew::new(Arc::new(()) as Arc<dyn RequestObserver>);
-        lane.send(inner, HttpRequest::empty(), &clock).await
+        lane.send(inner, HttpRequest::empty(), &clock, None).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -259,5 +264,78 @@ mod tests {
         let lane = lane(1, &all);
         let sends = (0..20).map(|_| send(Arc::clone(&lane), inner.clone()));
         assert!(futures_util::future::join_all(sends).await.iter().all(Result::is_ok));
+    }
+
+    /// Answers at once; the body takes a while, and counts as being in memory from its first byte on.
+    #[derive(Debug, Clone)]
+    struct Large {
+        status: u16,
+        body_takes: Duration,
+        in_memory: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl Large {
+        fn new(status: u16, body_takes: Duration) -> Self {
+            Large { status, body_takes, in_memory: Arc::default(), most: Arc::default() }
+        }
+
+        /// Receives an answer, and uses it for a while.
+        async fn received_and_used(self, turns: &Arc<Semaphore>) {
+            let clock = ClockSkew::new(Arc::new(()) as Arc<dyn RequestObserver>);
+            let reception = Reception::new(turns);
+            let inner = SharedHttpConnector::new(self.clone());
+            let lane = lane(8, &Arc::new(Semaphore::new(64)));
+            let response = lane.send(inner, HttpRequest::empty(), &clock, Some(&reception)).await.unwrap();
+            let _turn = reception.turn();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            self.in_memory.fetch_sub(1, Ordering::SeqCst);
+            drop(response);
+        }
+    }
+
+    impl HttpConnector for Large {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let this = self.clone();
+            let first = futures_util::stream::once(async move {
+                let now = this.in_memory.fetch_add(1, Ordering::SeqCst) + 1;
+                this.most.fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(this.body_takes).await;
+                Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"<A/>")))
+            });
+            let body = SdkBody::from_body_1_x(StreamBody::new(Box::pin(first)));
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(self.status.try_into().unwrap(), body)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_large_answers_are_in_memory_at_once() {
+        let turns = Arc::new(Semaphore::new(4));
+        let large = Large::new(200, Duration::from_millis(50));
+        futures_util::future::join_all((0..40).map(|_| large.clone().received_and_used(&turns))).await;
+        assert_eq!(large.most.load(Ordering::SeqCst), 4);
+        assert_eq!(turns.available_permits(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_hang_take_no_turn_for_long_and_errors_none() {
+        let turns = Arc::new(Semaphore::new(2));
+        let slow = Large::new(200, ATTEMPT_TIMEOUT / 2);
+        let both = Arc::clone(&turns);
+        let stuck: Vec<_> = (0..2)
+            .map(|_| (slow.clone(), Arc::clone(&both)))
+            .map(|(slow, turns)| tokio::spawn(async move { slow.received_and_used(&turns).await }))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(turns.available_permits(), 0);
+        let started = Instant::now();
+        Large::new(503, Duration::ZERO).received_and_used(&turns).await;
+        assert!(started.elapsed() < COUNTED / 2, "an error needs no turn: {:?}", started.elapsed());
+        Large::new(200, Duration::ZERO).received_and_used(&turns).await;
+        assert!(started.elapsed() < COUNTED * 2, "{:?}", started.elapsed());
+        for task in stuck {
+            task.await.unwrap();
+        }
+        assert_eq!(turns.available_permits(), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! The `report` collector: the credential report for all users, live reads of single users for rechecks.
 
 use super::users::UserReader;
+use crate::aws::reception::Turn;
 use crate::aws::{errors, timestamp};
 use crate::model::{Account, Collector, Observation, RootKeys, Timestamp, UserName};
 use crate::source::{KnownReport, Request, SourceError, credential_report};
@@ -36,6 +37,8 @@ enum Step {
     Ready {
         content: Vec<u8>,
         generated_at: Timestamp,
+        /// Until the content is parsed.
+        turn: Turn,
     },
     /// AWS has no newer report than the known one.
     Known(KnownReport),
@@ -99,7 +102,8 @@ impl ReportCollector {
     async fn get(&self) -> Result<Step, SourceError> {
         const OPERATION: &str = "GetCredentialReport";
         let iam = self.reader.aws.iam().await?;
-        let answer = match iam.get_credential_report().send().await {
+        let (config, reception) = self.reader.aws.large_answer().await?;
+        let answer = match iam.get_credential_report().customize().config_override(config).send().await {
             Ok(answer) => answer,
             Err(e) => {
                 return match code(&e) {
@@ -112,7 +116,9 @@ impl ReportCollector {
         };
         let generated_at = answer.generated_time().and_then(timestamp);
         match (answer.content, generated_at) {
-            (Some(content), Some(generated_at)) => Ok(Step::Ready { content: content.into_inner(), generated_at }),
+            (Some(content), Some(generated_at)) => {
+                Ok(Step::Ready { content: content.into_inner(), generated_at, turn: reception.turn() })
+            }
             _ => Err(SourceError::UnexpectedResponse {
                 operation: OPERATION,
                 message: "the content or the time of generation is missing".into(),
@@ -121,8 +127,8 @@ impl ReportCollector {
     }
 
     pub(super) async fn read(&self, account: &Account, request: &Request) -> Result<Answer, SourceError> {
-        let (content, generated_at) = match self.fetch(request).await? {
-            Step::Ready { content, generated_at } => (content, generated_at),
+        let (content, generated_at, turn) = match self.fetch(request).await? {
+            Step::Ready { content, generated_at, turn } => (content, generated_at, turn),
             Step::Known(known) => {
                 let details = self.reader.details(account, request).await;
                 return Ok(Answer { reported: known.users, observations: details.into_iter().collect() });
@@ -133,7 +139,7 @@ impl ReportCollector {
         let at = generated_at.min(Timestamp::now());
         let report = credential_report::parse(&content, at, Collector::Report)
             .map_err(|e| SourceError::ReportMalformed(redact_ids(&e.to_string())))?;
-        drop(content);
+        drop((content, turn));
         if report.account.id != account.id {
             return Err(SourceError::AccountMismatch { expected: account.id, found: report.account.id });
         }
