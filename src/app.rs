@@ -8,6 +8,7 @@ mod provider;
 mod publisher;
 mod reload;
 mod shutdown;
+mod tasks;
 mod verify;
 
 pub use check::{CheckError, Verdict, check};
@@ -22,23 +23,41 @@ use crate::http::{self, AppState, Listeners, Reloads};
 use crate::model::Timestamp;
 use crate::schedule::Pacing;
 use crate::schedule::fleet::Fleet;
-use anyhow::Context;
 use provider::provider;
 use publisher::Publisher;
 use reload::Reloader;
 use std::sync::Arc;
+use tasks::Tasks;
 use tokio::sync::watch;
+
+/// Why `serve` has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It cannot start.
+    #[error(transparent)]
+    Start(#[from] anyhow::Error),
+    /// A part of the program has ended, by a panic that is logged. Data would go stale, and be served as current.
+    #[error("{0} ended unexpectedly, and the process with it; the log has the details")]
+    TaskEnded(&'static str),
+}
+
+impl ServeError {
+    /// Whether arguments or configuration have to be changed.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ServeError::Start(_))
+    }
+}
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. A reload calls `load`, as the start did.
 ///
 /// # Errors
-/// When an address cannot be bound, or the server panics.
+/// [`ServeError`] when an address cannot be bound, or a part of the program ends unexpectedly.
 pub async fn serve(
     config: Config,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     mut signals: ShutdownSignals,
     hangup: ReloadSignal,
-) -> anyhow::Result<()> {
+) -> Result<(), ServeError> {
     let metrics = Arc::new(ExporterMetrics::new(config.interval()));
     let parts = Arc::new(Parts::new(options::exposition(&config.settings)));
     metrics.config_loaded(Some(Timestamp::now()));
@@ -52,7 +71,7 @@ pub async fn serve(
 
     // A host name among the addresses can make this wait.
     let listeners = tokio::select! {
-        listeners = Listeners::bind(&config.settings.web) => listeners?,
+        listeners = Listeners::bind(&config.settings.web) => listeners.map_err(anyhow::Error::from)?,
         () = signals.recv() => return Ok(()),
     };
     for address in listeners.addresses() {
@@ -61,7 +80,8 @@ pub async fn serve(
     if let Some(address) = listeners.probe_address() {
         tracing::info!(%address, "listening for probes");
     }
-    let reloading = tokio::spawn(reloader.run(reloads));
+    let mut tasks = Tasks::default();
+    tasks.spawn("the task that reloads the configuration", reloader.run(reloads));
     let publisher = Publisher::new(receiver.clone(), Arc::clone(&metrics), parts, Arc::clone(&state));
     let fleet = Fleet {
         provider: provider(&config, metrics),
@@ -71,17 +91,18 @@ pub async fn serve(
         events: Arc::new(publisher),
         now: Timestamp::now,
     };
-    let checks = tokio::spawn(fleet.run());
+    tasks.spawn("the task that starts checks", fleet.run());
 
     let server = tokio::spawn(async move {
-        http::serve(listeners, state, config.settings.web.max_connections.get(), signals.first()).await;
-        signals
+        let max_connections = config.settings.web.max_connections.get();
+        let served = http::serve(listeners, state, max_connections, signals.first()).await;
+        served.map(|()| signals)
     });
     // Kept, so that a second signal reaches its handler until the end.
-    let _signals = server.await.context("the server panicked")?;
+    let served = tasks.run_until(server).await?;
+    let _signals = served.map_err(|_| ServeError::TaskEnded("the HTTP server"))?;
     // A check under way is given up: it only reads.
-    checks.abort();
-    reloading.abort();
+    drop(tasks);
     tracing::info!("stopped");
     Ok(())
 }

@@ -19,7 +19,7 @@ mod tracked;
 
 pub use lifecycle::{ReloadOutcome, Reloads};
 pub use listen::{ListenError, Listeners};
-pub use server::serve;
+pub use server::{AcceptError, serve};
 pub use status::{AccountStatus, Failure, Status};
 
 use crate::config::addresses::Paths;

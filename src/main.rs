@@ -92,7 +92,8 @@ async fn serve(given: Given) -> ExitCode {
     };
     match app::serve(config, move || Config::load(&given), signals, hangup).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(USAGE, &error),
+        Err(error) if error.is_usage() => fail(USAGE, &error),
+        Err(error) => fail(INCOMPLETE, &error),
     }
 }
 

@@ -18,6 +18,7 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -199,7 +200,9 @@ impl RoleSession {
         }
         let this = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let result = this.assume.assume(&this.role).await;
+            let assuming = AssertUnwindSafe(this.assume.assume(&this.role)).catch_unwind();
+            // After a panic the next caller must not wait for this attempt.
+            let result = assuming.await.unwrap_or(Err(SourceError::Internal));
             this.state().ended(&result, Moment::now(), fastrand::f64());
             result
         });

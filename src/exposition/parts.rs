@@ -149,15 +149,16 @@ impl Store {
     fn put(&mut self, inventory: &Arc<Inventory>, compressor: &mut Compressor) {
         let account = inventory.account();
         let old = self.group(account.as_str()).put(inventory, compressor);
-        self.user_series += inventory.user_series();
-        self.user_series -= old.map_or(0, |old| old.user_series());
+        let series = self.user_series.saturating_add(inventory.user_series());
+        // After an update that panicked, the sum can lack what the old inventory has.
+        self.user_series = series.saturating_sub(old.map_or(0, |old| old.user_series()));
         self.changed(account.as_str(), compressor);
     }
 
     fn remove(&mut self, account_id: &str, compressor: &mut Compressor) {
         let Some((key, group)) = self.groups.range_mut(..=AccountKey::from(account_id)).next_back() else { return };
         let old = group.remove(account_id, compressor);
-        self.user_series -= old.map_or(0, |old| old.user_series());
+        self.user_series = self.user_series.saturating_sub(old.map_or(0, |old| old.user_series()));
         if group.is_empty() {
             let key = key.clone();
             self.groups.remove(&key);

@@ -139,6 +139,11 @@ fn not_allowed(allow: &'static str) -> Response<Payload> {
     response
 }
 
+/// For a panic.
+pub(super) fn internal_error() -> Response<Payload> {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the log has the details")
+}
+
 fn text(status: StatusCode, line: &str) -> Response<Payload> {
     answer(status, TEXT, format!("{line}\n"))
 }

@@ -10,6 +10,7 @@ use super::pipeline::Service;
 use super::stream::Stream;
 use super::tracked::Tracked;
 use super::{AppState, pipeline};
+use futures_util::future::select_all;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -36,15 +37,23 @@ struct Server {
     draining: watch::Sender<()>,
 }
 
+/// Connections to an address are not accepted any more, because of a panic.
+#[derive(Debug, thiserror::Error)]
+#[error("connections are not accepted any more")]
+pub struct AcceptError;
+
 /// Serves until `shutdown`, then finishes responses under way, for three seconds at most. At most `max_connections`
 /// connections are open at the same time, and fewer if the limit of file descriptors requires it. The address of probes
 /// has connections of its own, so that no scrape and no flood keeps a probe waiting.
+///
+/// # Errors
+/// When an address stops accepting connections before; the panic is logged by then.
 pub async fn serve(
     listeners: Listeners,
     state: Arc<AppState>,
     max_connections: usize,
     shutdown: impl Future<Output = ()>,
-) {
+) -> Result<(), AcceptError> {
     let draining = watch::Sender::default();
     let for_probes = listeners.probe.as_ref().map_or(0, |_| MAX_PROBE_CONNECTIONS);
     let connections = Connections::new(max_connections, for_probes);
@@ -56,7 +65,11 @@ pub async fn serve(
     let mut accepting: Vec<_> =
         listeners.main.into_iter().map(|bound| tokio::spawn(accept(bound, Arc::clone(&main)))).collect();
     accepting.extend(listeners.probe.map(|bound| tokio::spawn(accept(bound, probe))));
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        // It has no end but a panic.
+        _ = select_all(&mut accepting) => return Err(AcceptError),
+    }
     for task in accepting {
         task.abort();
         // Waiting for the end of the task closes its socket.
@@ -66,6 +79,7 @@ pub async fn serve(
     if tokio::time::timeout(DRAIN, draining.closed()).await.is_err() {
         tracing::info!("drain timeout reached, closing remaining connections");
     }
+    Ok(())
 }
 
 async fn accept(bound: Bound, server: Arc<Server>) {
@@ -144,7 +158,8 @@ where
         let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
             connection.request();
-            let response = pipeline::respond(routes, &state, connection.client(), request).await;
+            let answer = pipeline::respond(routes, &state, connection.client(), request);
+            let response = pipeline::or_internal_error(answer).await;
             connection.answered();
             Ok::<_, Infallible>(response)
         }

@@ -12,6 +12,7 @@ struct FakeSts {
     calls: Mutex<BTreeMap<AccountId, Vec<Instant>>>,
     denied: AtomicBool,
     down: AtomicBool,
+    panics: AtomicBool,
     serial: AtomicUsize,
 }
 
@@ -30,6 +31,7 @@ impl Assume for FakeSts {
         Box::pin(async {
             self.calls.lock().unwrap().entry(role.arn.account).or_default().push(Instant::now());
             tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!self.panics.load(Ordering::Relaxed), "the test wants a panic");
             if self.denied.load(Ordering::Relaxed) {
                 return Err(SourceError::RoleDenied { role: role.arn.clone(), message: "AccessDenied".into() });
             }
@@ -200,4 +202,14 @@ async fn nothing_of_a_session_is_in_debug_output() {
     for secret in ["ASIAKEY", "hush", "token"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_panics_is_followed_by_others() {
+    let (sts, sessions) = sessions(1);
+    sts.panics.store(true, Ordering::Relaxed);
+    assert_eq!(sessions[0].get().await.err(), Some(SourceError::Internal));
+    sts.panics.store(false, Ordering::Relaxed);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(key_id(&sessions[0].get().await), "ASIAKEY0");
 }
