@@ -29,8 +29,9 @@ const RENEWED_AHEAD: Duration = Duration::from_secs(5 * 60);
 const NOT_USED_AHEAD: Duration = Duration::from_secs(10);
 
 /// The pauses between attempts to assume a role, which double from the first to the longest: for a failure that lasts
-/// until a person changes permissions, and for one that passes by itself.
-const PAUSES_OF_DENIALS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10 * 60));
+/// until a person changes permissions, and for one that passes by itself. None is as long as the default interval of checks:
+/// the next check after a repair succeeds.
+const PAUSES_OF_DENIALS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(4 * 60));
 const PAUSES_OF_FAULTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// The codes of answers to requests whose credentials are not valid any more (IAM API Reference, "Common Errors").

@@ -9,6 +9,7 @@ use crate::text::redact::redact_ids;
 use aws_sdk_iam::types::ReportStateType;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::SignedDuration;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +19,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// AWS generates a report when the last one is this old (IAM User Guide, "Getting credential reports").
 const VALID_FOR: Duration = Duration::from_secs(4 * 3600);
+
+/// AWS refuses requests whose time is further off, so that its clock cannot be further ahead. The users of a report that is
+/// taken for newer than it is would hide the changes of the reports that follow.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(15);
 
 pub(super) struct ReportCollector {
     reader: Arc<UserReader>,
@@ -135,8 +140,12 @@ impl ReportCollector {
             }
             Step::Wait(why) => return Err(SourceError::ReportPending(why.into())),
         };
+        let now = Timestamp::now();
+        if generated_at.duration_since(now) > MOST_AHEAD {
+            return Err(SourceError::ReportMalformed(format!("it was generated at {generated_at}, in the future")));
+        }
         // A report from the future would be newer than all that follows.
-        let at = generated_at.min(Timestamp::now());
+        let at = generated_at.min(now);
         let report = credential_report::parse(&content, at, Collector::Report)
             .map_err(|e| SourceError::ReportMalformed(redact_ids(&e.to_string())))?;
         drop((content, turn));

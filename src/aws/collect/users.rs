@@ -48,6 +48,7 @@ pub(super) enum Retries {
 }
 
 /// A user as ListUsers returns it.
+#[derive(PartialEq)]
 pub(super) struct ListedName {
     pub(super) name: UserName,
     pub(super) path: Arc<str>,
@@ -87,7 +88,7 @@ impl UserReader {
         Ok(AccountSummary { users: number("Users"), root_active_keys: number("AccountAccessKeysPresent") })
     }
 
-    /// All users of the account, which every ARN has to name.
+    /// All users of the account, which every ARN has to name. A user that several pages repeat is there once.
     pub(super) async fn list_users(&self, account: &Account) -> Result<Vec<ListedName>, SourceError> {
         const OPERATION: &str = "ListUsers";
         let iam = self.aws.iam().await?;
@@ -105,6 +106,8 @@ impl UserReader {
                 users.push(ListedName { name, path, created });
             }
             if !pages.next(answer.users().len(), answer.is_truncated(), answer.marker())? {
+                users.sort_unstable_by(|a: &ListedName, b| a.name.cmp(&b.name));
+                users.dedup();
                 return Ok(users);
             }
         }
