@@ -44,6 +44,12 @@ pub fn days_ago(days: i64) -> Timestamp {
     now() - SignedDuration::from_hours(24 * days)
 }
 
+/// When every user was created: the same date in each answer.
+pub fn users_created() -> Timestamp {
+    let day = 86_400;
+    Timestamp::from_second(days_ago(500).as_second() / day * day).expect("it is a date")
+}
+
 impl Key {
     /// An active key of this age that was used yesterday.
     pub fn active(days: i64) -> Key {
@@ -191,7 +197,7 @@ impl Account {
 fn report_row(name: &str, arn: &str, keys: &[Key]) -> String {
     let date = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
     let quoted = |text: &str| if text.contains(',') { format!("\"{text}\"") } else { text.to_owned() };
-    let mut cells = vec![quoted(name), quoted(arn), date(days_ago(500))];
+    let mut cells = vec![quoted(name), quoted(arn), date(users_created())];
     cells.extend(["false", "N/A", "N/A", "N/A", "false"].map(String::from));
     for index in 0..2 {
         match keys.get(index) {

@@ -1,6 +1,6 @@
 //! AWS's responses as XML, in the format of the query protocol of IAM and STS.
 
-use super::account::{Account, Key, User, days_ago};
+use super::account::{Account, Key, User, users_created};
 use jiff::Timestamp;
 
 pub const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
@@ -65,7 +65,7 @@ pub fn page(list: &str, members: &str, next: Option<&str>) -> String {
 }
 
 pub fn user(account: &Account, user: &User) -> String {
-    let (created, arn) = (date(days_ago(500)), account.arn(user));
+    let (created, arn) = (date(users_created()), account.arn(user));
     let User { name, path, .. } = user;
     format!(
         "<member><Path>{path}</Path><UserName>{name}</UserName><UserId>AIDA1</UserId><Arn>{arn}</Arn>\

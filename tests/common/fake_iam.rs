@@ -61,6 +61,8 @@ pub enum Fault {
     Reported(Report),
     /// The correct response, changed by a function.
     Rewritten(fn(String) -> String),
+    /// The correct response with this content type.
+    Labelled(&'static str),
     /// The correct response; then the account changes.
     Then(fn(&mut Account)),
     /// The fault for so many of 100 requests, evenly distributed over those that are the same; otherwise the correct
@@ -234,6 +236,10 @@ impl FakeIam {
         let shared = Arc::clone(&state);
         runtime.spawn(async move { serve(TcpListener::from_std(listener).unwrap(), shared).await });
         FakeIam { address, state, runtime: Some(runtime) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// For `AWS_ENDPOINT_URL`.
@@ -414,6 +420,7 @@ async fn answered(request: Request<Incoming>, state: &Mutex<State>) -> io::Resul
             let cut = xml.find(end).map_or(0, |at| at + end.len());
             Ok(whole(200, content_type, xml[..cut].to_owned()))
         }
+        Some(Fault::Labelled(content_type)) => Ok(whole(200, content_type, right.unwrap_or_default())),
         Some(Fault::Rewritten(rewrite)) => Ok(whole(200, content_type, rewrite(right.unwrap_or_default()))),
         Some(Fault::HalfSent) => Ok(half(&right.unwrap_or_default(), Half::Cut)),
         Some(Fault::HangInside) => Ok(half(&right.unwrap_or_default(), Half::Hanging)),
@@ -548,7 +555,8 @@ impl State {
             "ListAccessKeys" => {
                 // Without a name AWS lists the caller's keys; a role has none.
                 let name = call.parameters.get("UserName").ok_or(Fault::NO_SUCH_ENTITY)?;
-                let user = account.users.iter().find(|u| u.name == *name).ok_or(Fault::NO_SUCH_ENTITY)?;
+                let user =
+                    account.users.iter().find(|u| u.name.eq_ignore_ascii_case(name)).ok_or(Fault::NO_SUCH_ENTITY)?;
                 let keys = user.keys.iter().map(|k| answers::access_key(user, k)).collect();
                 page(pages, call, "AccessKeyMetadata", keys)
             }

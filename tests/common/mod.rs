@@ -7,7 +7,9 @@ pub mod answers;
 pub mod fake_iam;
 pub mod fake_org;
 pub mod form;
+pub mod gateway;
 
 pub use account::{Account, Key, User, days_ago, now};
 pub use fake_iam::{FakeIam, Fault, On, Pages, Report};
 pub use fake_org::{Member, Organization};
+pub use gateway::{Authority, Gateway, Way};

@@ -84,6 +84,12 @@ impl Cli {
         self.env("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE").env("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-none")
     }
 
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// With this limit of open file descriptors (RLIMIT_NOFILE).
     pub fn descriptors(self, limit: u32) -> Self {
         self.through_shell(r#"ulimit -n "$0" && exec "$@""#, &limit.to_string(), Stdio::null())

@@ -7,6 +7,7 @@
 mod aws;
 mod scenario;
 mod table;
+mod throttled;
 
 pub use table::Row;
 

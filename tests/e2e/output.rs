@@ -28,7 +28,7 @@ fn control_characters_do_not_reach_the_terminal() {
             .expect(1)
             .stdout();
         let raw: Vec<char> = text.chars().filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}').collect();
-        assert_eq!(raw, [], "{output}: {text:?}");
+        assert_eq!(raw, [] as [char; 0], "{output}: {text:?}");
         assert!(text.contains("eve") && text.contains("1b"), "{output}: {text}");
     }
     let json = from_inventory(&account).arg("--output=json").run().expect(1).json();

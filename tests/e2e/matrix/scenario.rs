@@ -2,10 +2,12 @@
 //! has none. The fault is there from the start, ends, begins again when there are good data, and ends again.
 
 use super::Row;
-use crate::common::{Account, FakeIam, Fault, Key, Member, On, Organization, Report, User};
+use crate::common::{
+    Account, Authority, FakeIam, Fault, Gateway, Key, Member, On, Organization, Report, User, Way, now,
+};
 use crate::exporter::{Cli, Exporter, cli, wait_for, wait_until};
 use crate::metrics::Metrics;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -21,12 +23,12 @@ accounts:
 ";
 const INTERVAL: &str = "--check.interval=500ms";
 
-/// Four users: `bob` violates the policy, `carol` has no key.
+/// Four users: `bob` violates the policy, and the name of the one without keys has a comma.
 pub fn faulty_account() -> Account {
     Account::new([
         User::new("alice", [Key::active(12)]),
         User::new("bob", [Key::active(50), Key::active(20)]),
-        User::new("carol", []),
+        User::new("carol,c", []),
         User::new("dave", [Key::active(40), Key::inactive(80)]),
     ])
 }
@@ -40,6 +42,10 @@ fn healthy_account() -> Account {
 pub struct World {
     pub iam: FakeIam,
     pub home: PathBuf,
+    /// The way to AWS, if it is not a direct one.
+    gateway: Option<Gateway>,
+    /// The authority that the exporter trusts.
+    pub authority: Option<Authority>,
 }
 
 impl World {
@@ -51,15 +57,37 @@ impl World {
 
     /// The account gets this credential report, which is so old that checks transfer it each time.
     pub fn report(&self, content: impl Into<Vec<u8>>) {
-        let generated_at = crate::common::now() - SignedDuration::from_hours(4);
+        self.report_of(content, now() - SignedDuration::from_hours(4));
+    }
+
+    /// The account gets this credential report.
+    pub fn report_of(&self, content: impl Into<Vec<u8>>, generated_at: Timestamp) {
         let report = Report::Fixed { content: content.into(), generated_at };
         self.fail(On::operation("GetCredentialReport"), Fault::Reported(report));
     }
+
+    /// The right credential report of the account with the fault.
+    pub fn right_report(&self) -> String {
+        self.iam.account().credential_report()
+    }
+
+    pub fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("the scenario has one")
+    }
+}
+
+/// How the exporter reaches AWS.
+#[derive(Clone, Copy)]
+enum Route {
+    Direct,
+    Gateway,
+    Tls,
 }
 
 /// The parts of the scenario in which rows differ.
 pub struct Scenario {
     flags: Vec<&'static str>,
+    route: Route,
     command: fn(Cli, &World) -> Cli,
     inject: fn(&World),
     heal: fn(&World),
@@ -68,7 +96,21 @@ pub struct Scenario {
 impl Scenario {
     /// With the live collector.
     pub fn live(inject: fn(&World)) -> Scenario {
-        Scenario { flags: vec!["--collector=live"], command: |command, _| command, inject, heal: |_| {} }
+        let flags = vec!["--collector=live"];
+        Scenario { flags, route: Route::Direct, command: |command, _| command, inject, heal: |_| {} }
+    }
+
+    /// With a [`Gateway`] before AWS.
+    pub fn gateway(inject: fn(&World)) -> Scenario {
+        let scenario = Scenario { route: Route::Gateway, ..Scenario::live(inject) };
+        // Requests that cannot be sent are repeated for a minute otherwise.
+        scenario.flag("--check.timeout=6s").heal(|world| world.gateway().set(Way::Open))
+    }
+
+    /// With a [`Gateway`] before AWS, to which TLS is used.
+    pub fn tls(inject: fn(&World)) -> Scenario {
+        let heal = |world: &World| world.gateway().set(world.authority.as_ref().unwrap().tls(2099));
+        Scenario { route: Route::Tls, ..Scenario::gateway(inject) }.heal(heal)
     }
 
     /// The account with the fault is read by credential report, the other one live.
@@ -103,7 +145,7 @@ impl Scenario {
         let run = Run { row, scenario: self, exporter: command.serve(), world };
         if !after {
             let data = run.observe(None);
-            if row.fault.ends_with("(from the start)") {
+            if row.says("as for a refused connection") {
                 return;
             }
             run.heal(None);
@@ -111,6 +153,9 @@ impl Scenario {
                 data.is_none_or(|data| data == of_account(&run.exporter.metrics(), FAULTY)),
                 "other data than later"
             );
+            if row.fault.ends_with("(from the start)") {
+                return;
+            }
         }
         let before = wait_for("good data", || Some(run.exporter.metrics()).filter(is_complete));
         (self.inject)(&run.world);
@@ -124,8 +169,21 @@ impl Scenario {
         // Old enough to be transferred by every check.
         iam.set_report(Report::Fresh { age: SignedDuration::from_hours(4) });
         let flags = ["serve", "--config.file=c.yaml", INTERVAL, "--sweep.max-requests-per-second=0"];
-        let command = cli(flags).args(&self.flags).aws(&iam).file("c.yaml", CONFIG);
-        let world = World { home: command.home().to_owned(), iam };
+        let mut command = cli(flags).args(&self.flags).aws(&iam).file("c.yaml", CONFIG);
+        let mut world = World { home: command.home().to_owned(), iam, gateway: None, authority: None };
+        if !matches!(self.route, Route::Direct) {
+            let gateway = Gateway::start(world.iam.address());
+            let scheme = if matches!(self.route, Route::Tls) { "https" } else { "http" };
+            command = command.env("AWS_ENDPOINT_URL", format!("{scheme}://{}", gateway.address()));
+            world.gateway = Some(gateway);
+        }
+        if let (Route::Tls, Some(gateway)) = (self.route, &world.gateway) {
+            let authority = Authority::new();
+            gateway.set(authority.tls(2099));
+            let file = world.home.join("authority.pem");
+            command = command.file("authority.pem", &authority.pem).env("SSL_CERT_FILE", file);
+            world.authority = Some(authority);
+        }
         let command = (self.command)(command, &world);
         (world, command)
     }
@@ -176,7 +234,10 @@ impl Run<'_> {
         let start = before.cloned().unwrap_or(Metrics::new(String::new()));
         let reason = self.row.value("reason ");
         let ended = |metrics: &Metrics| match reason {
-            Some(reason) => failures(metrics)[reason] - failures(&start).get(reason).unwrap_or(&0.0),
+            Some(reason) => {
+                let count = |metrics| failures(metrics).get(reason).copied().unwrap_or(0.0);
+                count(metrics) - count(&start)
+            }
             // The check under way may have begun before the fault.
             None => checks(metrics) - checks(&start) - f64::from(u8::from(before.is_some())),
         };
@@ -268,7 +329,8 @@ fn is_complete(metrics: &Metrics) -> bool {
     let complete = |account| {
         let unknown = metrics.value(&format!("aws_iam_users{{account_id=\"{account}\",status=\"unknown\"}}"));
         let up = metrics.value(&format!("iam_key_exporter_account_up{{account_id=\"{account}\"}}"));
-        violations(metrics, account) == Some(1.0) && unknown == Some(0.0) && up == Some(1.0)
+        let root = metrics.value(&format!("aws_iam_account_root_active_access_keys{{account_id=\"{account}\"}}"));
+        violations(metrics, account) == Some(1.0) && unknown == Some(0.0) && root == Some(0.0) && up == Some(1.0)
     };
     complete(FAULTY) && complete(HEALTHY)
 }
@@ -324,9 +386,10 @@ fn total(failures: &BTreeMap<String, f64>) -> f64 {
     failures.values().sum()
 }
 
-/// Log lines that contain all of these.
+/// Log lines that contain all of these, apart from those about the other account.
 fn lines(exporter: &Exporter, texts: &[String]) -> usize {
-    exporter.log().lines().filter(|line| texts.iter().all(|text| line.contains(text))).count()
+    let is_one = |line: &&str| !line.contains(HEALTHY) && texts.iter().all(|text| line.contains(text));
+    exporter.log().lines().filter(is_one).count()
 }
 
 fn warnings(exporter: &Exporter) -> usize {

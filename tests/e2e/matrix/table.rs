@@ -2,6 +2,7 @@
 
 use crate::exporter::wait_for;
 use crate::metrics::Metrics;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +24,7 @@ pub fn section(name: &str) -> Vec<Row> {
 pub struct Row {
     /// The name of the fault.
     pub fault: String,
-    /// Items of the metrics and of the recovery.
+    /// Items of the metrics and of the recovery, and lines of the log that quote nothing.
     items: BTreeSet<String>,
     /// For each line of the log, the texts that it contains.
     log: Vec<Vec<String>>,
@@ -36,7 +37,7 @@ pub struct Row {
 pub struct Sample<'a> {
     /// The name, and labels other than `account_id`.
     series: &'a str,
-    /// A number, `absent`, `stays` or `grows`.
+    /// A number, `about` a number, `N days ago`, `absent`, `stays` or `grows`.
     value: &'a str,
 }
 
@@ -44,14 +45,14 @@ impl Row {
     fn parse(line: &str) -> Row {
         let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
         let [fault, metrics, log, recovery] = cells[..] else { panic!("a row has four cells: {line}") };
-        let items = [metrics, recovery].into_iter().flat_map(|cell| outside_of_code(cell, ';'));
+        let mut items: BTreeSet<_> =
+            [metrics, recovery].into_iter().flat_map(|cell| outside_of_code(cell, ';')).collect();
         let texts = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        let log: Vec<Vec<String>> = log.split("<br>").filter(|line| *line != "nothing").map(texts).collect();
-        assert!(
-            log.iter().all(|texts| !texts.is_empty()),
-            "a line of the log is quoted as code, or it is `nothing`: {line}"
-        );
-        Row { fault: fault.into(), items: items.collect(), log, asserted: Mutex::default() }
+        let lines = log.split("<br>").filter(|line| *line != "nothing");
+        let (quoted, other): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains('`'));
+        items.extend(other.into_iter().map(str::to_owned));
+        let log = quoted.into_iter().map(texts).collect();
+        Row { fault: fault.into(), items, log, asserted: Mutex::default() }
     }
 
     /// Whether the row has this item. Asking means that the injection asserts it.
@@ -117,7 +118,17 @@ impl Sample<'_> {
             // What was never known is unknown.
             "stays" => found == earlier,
             "grows" => found > Some(earlier.unwrap_or(0.0)),
-            number => found == Some(number.parse().unwrap_or_else(|_| panic!("{number} is no value: {self:?}"))),
+            value => {
+                let number = |text: &str| text.parse::<f64>().unwrap_or_else(|_| panic!("no value: {self:?}"));
+                let days_ago = |days: &str| Timestamp::now().as_second() as f64 - 86_400.0 * number(days);
+                let (expected, tolerance) = match (value.strip_prefix("about "), value.strip_suffix(" days ago")) {
+                    (Some(value), _) => (number(value), 5.0),
+                    // Rows take some time.
+                    (_, Some(days)) => (days_ago(days), 120.0),
+                    _ => (number(value), 0.0),
+                };
+                found.is_some_and(|found| (found - expected).abs() <= tolerance)
+            }
         };
         assert!(holds, "{self:?}: it is {found:?}, and was {earlier:?}");
     }
