@@ -1,19 +1,23 @@
-//! How many connections are open at once, and which one is evicted for a new one.
+//! How many connections are open and how many requests are in flight, and which connection is evicted for a new one.
 //!
 //! A connection is *silent* until its first request, *busy* from a request until the last byte of the answer is
 //! written, and *idle* between two requests. At a limit the longest silent connection is evicted, and an idle one only
 //! if none is silent, so that clients which send nothing take no places from scrapes and probes. A busy one is never
 //! cut, unless its answer takes longer than any scrape waits for.
+//!
+//! There can be as many requests in flight as connections, in all and of one client. HTTP/1 never has more; HTTP/2, which
+//! has several in one connection, gets no more by it.
 
+use super::limits::{LONGEST_ANSWER, MAX_IDLE};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// No scrape waits for so long. A client that takes an answer byte by byte would otherwise keep its connection for ever.
-const LONGEST_ANSWER: Duration = Duration::from_secs(120);
-/// The rank of a connection changes with time only by [`LONGEST_ANSWER`]; a fraction of that is soon enough.
+/// Nothing else ends the wait for a place when an answer becomes too old; a fraction of [`LONGEST_ANSWER`] is soon enough.
 const RECHECK: Duration = Duration::from_secs(1);
 /// One client may hold half of all connections, and so many in any case: several scrapers can share an address.
 const LEAST_PER_CLIENT: usize = 8;
@@ -25,6 +29,8 @@ pub(super) struct Connections {
     limit: usize,
     limit_per_client: usize,
     open: Mutex<Vec<Arc<Connection>>>,
+    /// Requests in flight, by client; none of them is zero.
+    in_flight: Mutex<HashMap<Client, usize>>,
     /// A connection was closed or became idle.
     changed: Notify,
 }
@@ -42,27 +48,56 @@ pub(super) enum Client {
 pub(super) struct Connection {
     client: Client,
     activity: Mutex<Activity>,
+    /// Whether bytes of the client can be unread when the server closes the connection.
+    lingers: AtomicBool,
     evicted: Notify,
     connections: Arc<Connections>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Activity {
-    phase: Phase,
+    /// Since when the connection is silent, idle or closing.
     since: Instant,
+    asked: bool,
+    /// Whether a request has arrived since the last flush. The pings of HTTP/2 are written, too, and are no use of a connection.
+    fresh: bool,
+    /// The beginnings of requests in flight. A number tells requests apart that began at the same time.
+    in_flight: Vec<(u64, Instant)>,
+    next_number: u64,
+    /// Since when there are bytes to be written.
+    unflushed: Option<Instant>,
+    closing: Option<Phase>,
 }
 
 /// In the order of eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    /// The server has finished; it waits for the client to close the connection.
+    Lingering,
     Silent,
     Idle,
-    /// The handler runs.
-    Handling,
-    /// The answer is being written.
-    Writing,
-    /// Evicted, or closed after its last answer: its place is free in a moment.
-    Closing,
+    Busy,
+    /// Evicted: its place is free in a moment.
+    Evicted,
+}
+
+impl Activity {
+    /// And since when.
+    fn phase(&self) -> (Phase, Instant) {
+        let oldest = self.in_flight.iter().map(|(_, began)| *began).chain(self.unflushed).min();
+        match (self.closing, oldest) {
+            (Some(phase), _) => (phase, self.since),
+            (None, Some(began)) => (Phase::Busy, began),
+            (None, None) if self.asked => (Phase::Idle, self.since),
+            (None, None) => (Phase::Silent, self.since),
+        }
+    }
+}
+
+/// A request from its arrival until the last byte of its answer is written, or until it is given up.
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+    number: u64,
 }
 
 /// A connection's place. It is free again when this is dropped.
@@ -89,7 +124,13 @@ impl Connections {
     /// At most so many connections.
     pub(super) fn with_limit(limit: usize) -> Arc<Self> {
         let limit_per_client = (limit / 2).max(LEAST_PER_CLIENT).min(limit);
-        Arc::new(Connections { limit, limit_per_client, open: Mutex::default(), changed: Notify::new() })
+        Arc::new(Connections {
+            limit,
+            limit_per_client,
+            open: Mutex::default(),
+            in_flight: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// Acquires a place for a new connection, evicting another one at a limit. Waits while all are busy; `None` if all
@@ -118,6 +159,27 @@ impl Connections {
         }
     }
 
+    /// Counts one more request of the client; false if there are too many.
+    fn add_request(&self, client: Client) -> bool {
+        let mut in_flight = lock(&self.in_flight);
+        let own = in_flight.get(&client).copied().unwrap_or_default();
+        let free = own < self.limit_per_client && in_flight.values().sum::<usize>() < self.limit;
+        if free {
+            in_flight.insert(client, own + 1);
+        }
+        free
+    }
+
+    fn remove_request(&self, client: Client) {
+        let mut in_flight = lock(&self.in_flight);
+        let left = in_flight.get(&client).map_or(0, |own| own - 1);
+        if left == 0 {
+            in_flight.remove(&client)
+        } else {
+            in_flight.insert(client, left)
+        };
+    }
+
     /// Evicts a connection because descriptors ran out, and waits for its end for a limited time.
     pub(super) async fn make_room(&self, at_most: Duration) {
         let changed = self.changed.notified();
@@ -128,25 +190,25 @@ impl Connections {
     }
 }
 
-/// Evicts the first of these in the order of eviction, unless one of them is closing already. False if all are busy.
+/// Evicts the first of these in the order of eviction, unless one of them is evicted already. False if all are busy.
 fn evict<'a>(connections: impl Iterator<Item = &'a Arc<Connection>>) -> bool {
-    let mut first: Option<(Activity, &Arc<Connection>)> = None;
+    let mut first: Option<((Phase, Instant), &Arc<Connection>)> = None;
     for connection in connections {
-        let activity = *lock(&connection.activity);
-        let evictable = match activity.phase {
-            Phase::Closing => return true,
-            Phase::Silent | Phase::Idle => true,
-            Phase::Handling | Phase::Writing => activity.since.elapsed() >= LONGEST_ANSWER,
+        let rank = lock(&connection.activity).phase();
+        let evictable = match rank.0 {
+            Phase::Evicted => return true,
+            Phase::Lingering | Phase::Silent | Phase::Idle => true,
+            Phase::Busy => rank.1.elapsed() >= LONGEST_ANSWER,
         };
-        if evictable && first.is_none_or(|(best, _)| (activity.phase, activity.since) < (best.phase, best.since)) {
-            first = Some((activity, connection));
+        if evictable && first.is_none_or(|(best, _)| rank < best) {
+            first = Some((rank, connection));
         }
     }
     let Some((seen, connection)) = first else { return false };
     let mut activity = lock(&connection.activity);
     // A request may have arrived meanwhile; the caller tries again.
-    if activity.phase == seen.phase {
-        activity.phase = Phase::Closing;
+    if activity.phase().0 == seen.0 {
+        activity.closing = Some(Phase::Evicted);
         connection.evicted.notify_one();
     }
     true
@@ -172,8 +234,17 @@ impl std::fmt::Display for Client {
 
 impl Connection {
     fn new(client: Client, connections: Arc<Connections>) -> Self {
-        let activity = Mutex::new(Activity { phase: Phase::Silent, since: Instant::now() });
-        Connection { client, activity, evicted: Notify::new(), connections }
+        let activity = Activity {
+            since: Instant::now(),
+            asked: false,
+            fresh: false,
+            in_flight: Vec::new(),
+            next_number: 0,
+            unflushed: None,
+            closing: None,
+        };
+        let lingers = AtomicBool::new(false);
+        Connection { client, activity: Mutex::new(activity), lingers, evicted: Notify::new(), connections }
     }
 
     /// Whose connection it is.
@@ -181,43 +252,94 @@ impl Connection {
         self.client
     }
 
-    /// A request has arrived.
-    pub(super) fn request(&self) {
-        self.change(|phase| (phase != Phase::Closing).then_some(Phase::Handling));
+    /// A request has arrived. `None` if too many requests are in flight.
+    pub(super) fn request(self: &Arc<Self>) -> Option<InFlight> {
+        let free = self.connections.add_request(self.client);
+        let mut activity = lock(&self.activity);
+        (activity.asked, activity.fresh) = (true, true);
+        if !free {
+            return None;
+        }
+        let number = activity.next_number;
+        activity.next_number = number.wrapping_add(1);
+        activity.in_flight.push((number, Instant::now()));
+        Some(InFlight { connection: Arc::clone(self), number })
     }
 
-    /// The handler has returned an answer.
-    pub(super) fn answered(&self) {
-        self.change(|phase| (phase == Phase::Handling).then_some(Phase::Writing));
-    }
-
-    /// Bytes are being written. With pipelined requests this can be an answer after the flush of the one before.
+    /// There are bytes to be written: an answer, or the rest of one.
     pub(super) fn writing(&self) {
-        self.change(|phase| (phase == Phase::Idle).then_some(Phase::Writing));
+        lock(&self.activity).unflushed.get_or_insert_with(Instant::now);
     }
 
     /// Everything that was to be written has been.
     pub(super) fn flushed(&self) {
-        if self.change(|phase| (phase == Phase::Writing).then_some(Phase::Idle)) {
+        self.settle(|activity| activity.unflushed.take().is_some() && std::mem::take(&mut activity.fresh));
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut Activity) -> bool) {
+        let mut activity = lock(&self.activity);
+        if change(&mut activity) && activity.phase().0 != Phase::Busy {
+            activity.since = Instant::now();
+            drop(activity);
             self.connections.changed.notify_waiters();
         }
     }
 
-    /// The server closes the connection.
-    pub(super) fn closing(&self) {
-        self.change(|_| Some(Phase::Closing));
+    /// Whether an answer is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.activity).phase().0 == Phase::Busy
     }
 
-    /// Whether there was a change.
-    fn change(&self, to: impl FnOnce(Phase) -> Option<Phase>) -> bool {
-        let mut activity = lock(&self.activity);
-        let Some(phase) = to(activity.phase) else { return false };
-        // An answer takes time from its request on.
-        if (activity.phase, phase) != (Phase::Handling, Phase::Writing) {
-            activity.since = Instant::now();
+    /// The client may be sending what is not read.
+    pub(super) fn set_lingers(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Connection::set_lingers`].
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Relaxed)
+    }
+
+    /// The server has closed its side: the place is there for others at once.
+    pub(super) fn finished(&self) {
+        self.settle(|activity| {
+            activity.unflushed = None;
+            activity.closing.is_none() && activity.closing.replace(Phase::Lingering).is_none()
+        });
+    }
+
+    /// Returns when an answer takes too long.
+    pub(super) async fn overdue(&self) {
+        self.lasting(LONGEST_ANSWER, |phase| phase == Phase::Busy).await;
+    }
+
+    /// Returns when no request has come for too long.
+    pub(super) async fn unused(&self) {
+        self.lasting(MAX_IDLE, |phase| phase < Phase::Busy).await;
+    }
+
+    async fn lasting(&self, limit: Duration, counts: impl Fn(Phase) -> bool) {
+        loop {
+            let (phase, since) = lock(&self.activity).phase();
+            match since.checked_add(limit) {
+                // A phase that begins during the sleep is not over before its end.
+                _ if !counts(phase) => sleep(limit).await,
+                Some(end) if end > Instant::now() => sleep_until(end).await,
+                _ => return,
+            }
         }
-        activity.phase = phase;
-        true
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.connection.connections.remove_request(self.connection.client);
+        self.connection.settle(|activity| {
+            activity.in_flight.retain(|(number, _)| *number != self.number);
+            // The end of the answer can be in the buffer that is written next.
+            activity.fresh = activity.unflushed.is_some();
+            true
+        });
     }
 }
 

@@ -6,6 +6,18 @@ use std::time::Duration;
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection on which nothing of an answer can be written for so long is closed.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer that takes longer is cut. No scrape waits for so long, and a client that takes an answer byte by byte would
+/// otherwise keep its connection, and an old page in memory, for ever.
+pub(super) const LONGEST_ANSWER: Duration = Duration::from_secs(120);
+/// A connection without a request is closed after so long. HTTP/1 has [`HEADER_TIMEOUT`] in addition.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(30);
+/// Bodies of requests are read, so that the connection can be used again, and ignored.
+pub(super) const MAX_BODY_BYTES: u64 = 16 * 1024;
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an answer to a request that is not read to its end, what else the client sends is read for so long: closing the
+/// connection with unread bytes would take the answer back before the client sees it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const MAX_LINGER_BYTES: usize = 256 * 1024;
 /// Prometheus sends well under a kilobyte. Both apply to each request.
 pub(super) const MAX_HEADERS: usize = 64;
 pub(super) const MAX_HEADER_BYTES: usize = 16 * 1024;

@@ -1,11 +1,16 @@
 //! What a request passes, in this order, from a connection to its answer.
 
 use super::body::Payload;
-use super::connections::Client;
+use super::connections::Connection;
+use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
+use super::routes::text;
 use super::{AppState, routes};
 use futures_util::FutureExt;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version};
 use std::panic::AssertUnwindSafe;
 
 /// What an address serves.
@@ -24,23 +29,81 @@ pub(super) async fn or_internal_error(answer: impl Future<Output = Response<Payl
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| routes::internal_error())
 }
 
-/// The answer to a request of this client.
+/// The answer to a request of this connection.
 pub(super) async fn respond(
     service: Service,
     state: &AppState,
-    _client: Client,
+    connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Payload> {
+    let (head, body) = request.into_parts();
+    if let Err(refusal) = check_host(&head) {
+        return refusal;
+    }
+    if let Err(status) = discard(body, connection).await {
+        return too_much(status, head.version);
+    }
+    let request = Request::from_parts(head, ());
     match service {
         Service::Main => routes::respond(state, request).await,
         Service::Probe => routes::probe(state, &request),
     }
 }
 
+/// The answer to a request that is one too many.
+pub(super) fn overloaded() -> Response<Payload> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being answered");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// HTTP/1.1 requires one host (RFC 9112, section 3.2): without it, a proxy can take the request for another one.
+fn check_host(head: &Parts) -> Result<(), Response<Payload>> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return Err(text(StatusCode::BAD_REQUEST, "bad request: HTTP/1.1 requires one header Host"));
+    }
+    Ok(())
+}
+
+/// Reads a body to its end, for the next request of the connection. No route needs one.
+async fn discard(mut body: Incoming, connection: &Connection) -> Result<(), StatusCode> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    connection.set_lingers();
+    if body.size_hint().lower() > MAX_BODY_BYTES {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let read = async {
+        let mut left = MAX_BODY_BYTES;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            left = left.checked_sub(length).ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+}
+
+fn too_much(status: StatusCode, version: Version) -> Response<Payload> {
+    let line = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "body too large: no request needs one",
+        StatusCode::REQUEST_TIMEOUT => "the body did not come in time",
+        _ => "bad request: the body cannot be read",
+    };
+    let mut response = text(status, line);
+    // The rest of the body is not read. HTTP/2 ends the stream instead.
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt;
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_without_its_message() {

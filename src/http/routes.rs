@@ -20,18 +20,17 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
+const NO_STORE: &str = "no-store";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The response to a request; it reads memory only.
 pub async fn respond<B>(state: &AppState, request: Request<B>) -> Response<Payload> {
     let prefix = &state.paths.routes;
-    let mut response = match request.uri().path().strip_prefix(prefix.as_str()) {
+    match request.uri().path().strip_prefix(prefix.as_str()) {
         Some(path) if path.is_empty() || path.starts_with('/') => below_prefix(state, path, &request).await,
         _ if request.uri().path() == "/" => redirect(&format!("{prefix}/")),
         _ => not_found(prefix),
-    };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    }
 }
 
 async fn below_prefix<B>(state: &AppState, path: &str, request: &Request<B>) -> Response<Payload> {
@@ -55,11 +54,9 @@ async fn below_prefix<B>(state: &AppState, path: &str, request: &Request<B>) -> 
 /// The response at the address of probes, which has neither TLS nor authentication.
 pub fn probe<B>(state: &AppState, request: &Request<B>) -> Response<Payload> {
     let answer = health(state, request.uri().path(), request.method());
-    let mut response = answer.unwrap_or_else(|| {
+    answer.unwrap_or_else(|| {
         text(StatusCode::NOT_FOUND, "not found; this address has /-/healthy, /-/ready, /livez and /readyz only")
-    });
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    })
 }
 
 fn health(state: &AppState, path: &str, method: &Method) -> Option<Response<Payload>> {
@@ -101,6 +98,7 @@ fn metrics(state: &AppState, headers: &HeaderMap) -> Response<Payload> {
     let mut response = Response::new(payload);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     if gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -144,7 +142,8 @@ pub(super) fn internal_error() -> Response<Payload> {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the log has the details")
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Payload> {
+/// A line of text, which no cache keeps.
+pub(super) fn text(status: StatusCode, line: &str) -> Response<Payload> {
     answer(status, TEXT, format!("{line}\n"))
 }
 
@@ -152,6 +151,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
     let mut response = Response::new(Payload::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     response
 }
 

@@ -1,12 +1,14 @@
 //! Accept loop, the way of a connection, shutdown.
 
 use super::connections::{Connection, Connections, Permit};
+use super::held::Held;
 use super::limits::{
     ACCEPT_PAUSE, DRAIN, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PROBE_CONNECTIONS, MAX_RESET_STREAMS,
     MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, RECEIVE_WINDOW, WRITE_TIMEOUT,
 };
 use super::listen::{Bound, Listeners};
 use super::pipeline::Service;
+use super::refusal::Refusing;
 use super::stream::Stream;
 use super::tracked::Tracked;
 use super::{AppState, pipeline};
@@ -107,10 +109,12 @@ async fn accept(bound: Bound, server: Arc<Server>) {
 
 /// Serves a connection to its end, or until it is evicted.
 async fn connection(stream: Stream, permit: Permit, server: Arc<Server>, draining: watch::Receiver<()>) {
+    let overdue = permit.connection();
     tokio::select! {
         ended = secure_and_serve(stream, permit.connection(), &server, draining) => if let Err(error) = ended {
             tracing::debug!(%error, "connection failed");
         },
+        () = overdue.overdue() => tracing::debug!("connection cut: an answer took too long"),
         () = permit.evicted() => tracing::debug!("connection evicted"),
     }
 }
@@ -152,24 +156,39 @@ async fn serve_http<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = TokioIo::new(Tracked::new(stream, Arc::clone(&connection)));
+    let stream = Tracked::new(stream, Arc::clone(&connection));
+    let stream = TokioIo::new(Refusing::new(stream, Arc::clone(&connection)));
+    let watched = Arc::clone(&connection);
     let (state, routes) = (Arc::clone(&server.state), server.service);
     let service = service_fn(move |request| {
         let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
-            connection.request();
-            let answer = pipeline::respond(routes, &state, connection.client(), request);
-            let response = pipeline::or_internal_error(answer).await;
-            connection.answered();
-            Ok::<_, Infallible>(response)
+            let in_flight = connection.request();
+            let response = match &in_flight {
+                Some(_) => {
+                    let answer = pipeline::respond(routes, &state, &connection, request);
+                    pipeline::or_internal_error(answer).await
+                }
+                None => {
+                    tracing::debug!(client = %connection.client(), "request refused: too many are in flight");
+                    pipeline::overloaded()
+                }
+            };
+            if protocol == Protocol::Http1 {
+                // Until the next flush. A stream of HTTP/2 may have ended meanwhile, without a byte to be written.
+                connection.writing();
+            }
+            Ok::<_, Infallible>(response.map(|payload| Held::new(payload, in_flight)))
         }
     });
     let builder = builder(protocol);
     let mut serving = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         ended = serving.as_mut() => return ended,
-        _ = draining.changed() => serving.as_mut().graceful_shutdown(),
+        () = watched.unused() => tracing::debug!("idle connection closed"),
+        _ = draining.changed() => {}
     }
+    serving.as_mut().graceful_shutdown();
     serving.await
 }
 
@@ -197,3 +216,6 @@ fn builder(protocol: Protocol) -> auto::Builder<TokioExecutor> {
         Protocol::Http2 => builder.http2_only(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ fn what_is_too_large_or_no_http_is_refused_and_serving_goes_on() {
     let headers = [("Content-Length", "1000000000")];
     let mut stream = connect(exporter.address()).unwrap();
     write!(stream, "POST /metrics HTTP/1.1\r\nHost: x\r\n{}: {}\r\n\r\nsome", headers[0].0, headers[0].1).unwrap();
-    assert_eq!(read_to_end(stream).unwrap().status, 405);
+    assert_eq!(read_to_end(stream).unwrap().status, 413);
     assert_eq!(exporter.get("/livez").status, 200);
 }
 
