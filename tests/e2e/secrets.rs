@@ -24,10 +24,10 @@ const CONFIG: &str = "accounts:\n\
     - {role_arn: 'arn:aws:iam::222222222222:role/iam-key-exporter', external_id: hush-the-wrong-one}\n\
     - {role_arn: 'arn:aws:iam::333333333333:role/iam-key-exporter'}\n";
 
-/// As AWS, or a proxy in between, can echo what was sent.
+/// As AWS, or a proxy in between, can echo what was sent. It is valid in XML.
 const ECHO: &str = "User: arn:aws:sts::123456789012:assumed-role/exporter/i-1 with key ASIAIOSFODNN7EXAMPLE (or \
     AKIAIOSFODNN7EXAMPLE of arn:aws:sts::1:assumed-role/AROAIOSFODNN7EXAMPLE/x), SecretAccessKey=hushhush, \
-    X-Amz-Security-Token=IQoJb3JpZ2luX2VjFAKEIQoJb3JpZ2luX2VjFAKE&Version=1, \
+    X-Amz-Security-Token=IQoJb3JpZ2luX2VjFAKEIQoJb3JpZ2luX2VjFAKE&amp;Version=1, \
     hush7hush/K7MDENG+bPxRfiCYEXAMPLEKEYhush is not authorized";
 
 /// Fails the test if a secret is in this text.
