@@ -229,6 +229,26 @@ def test_a_program_of_another_version_is_not_packed(tmp_path):
     assert f"is '{NAME} 9.9.9', not '{NAME} {VERSION}'" in result.stderr
 
 
+def test_without_a_program_it_is_built_first(tmp_path):
+    """With stand-ins for the compiler: the program that scripts/build makes is the one in the archive."""
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    program = f"#!/bin/sh\n# $(printf '%s' \"$RUSTFLAGS\" | tr ' ' '_')\necho {NAME} {VERSION}\n"
+    cargo = f'#!/bin/sh\n[ "$1" = build ] || exit 0\nmkdir -p target/this/release\ncat >target/this/release/{NAME} <<EOF\n{program}EOF\nchmod +x target/this/release/{NAME}\n'
+    for name, text in (("cargo", cargo), ("rustc", "#!/bin/sh\necho 'host: this'\n")):
+        file = tmp_path / "path" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CARGO")}
+    environment["PATH"] = f"{tmp_path / 'path'}:{os.environ['PATH']}"
+    result = run(checkout / "scripts" / "dist", "archive", env=environment)
+    assert result.returncode == 0, result.stderr
+    (archive,) = (checkout / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        (member,) = [each for each in packed if each.name.endswith(f"/{NAME}")]
+        assert "target-feature=+crt-static" in packed.extractfile(member).read().decode()
+
+
 def test_a_chart_without_all_rules_is_not_packed(tmp_path):
     checkout = copy_of_the_checkout(tmp_path / "checkout")
     (checkout / "alerts" / "rules" / "more.yaml").write_text("groups: []\n")
