@@ -16,6 +16,7 @@ use crate::source::{MemberLister, SourceError};
 use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -206,6 +207,7 @@ impl Process {
             ))
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(timeouts(OPERATION_TIMEOUT))
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
             .await;
         let shared = process.share(config);
@@ -319,7 +321,9 @@ async fn load(settings: &Settings, http_client: SharedHttpClient) -> SdkConfig {
         .http_client(http_client)
         .region(region)
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-        .timeout_config(timeouts(OPERATION_TIMEOUT));
+        .timeout_config(timeouts(OPERATION_TIMEOUT))
+        // It measures by the wall clock: when that is set forward by decades, it counts every half second of them.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
     }

@@ -11,6 +11,9 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Wall clocks are adjusted and machines are suspended: no wait for a wall-clock time is longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// A check that is running goes on for so long before the next one is left out.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
 /// The configured times of checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
@@ -120,10 +123,11 @@ impl Plan {
         self.next_sweep = None;
     }
 
-    /// The check that was due is left out: checks do not pile up.
-    pub fn check_overran(&mut self, timing: Timing) {
+    /// The check that was due is left out: checks do not pile up. With an interval that is shorter than the time that it takes
+    /// to leave one out, nothing else would ever be done.
+    pub fn check_overran(&mut self, timing: Timing, now: Instant) {
         if let PlannedCheck::Started { next, .. } = &mut self.check {
-            *next = saturating_add(*next, timing.interval);
+            *next = saturating_add(*next, timing.interval).max(saturating_add(now, SHORTEST_WAIT));
         }
     }
 

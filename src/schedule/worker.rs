@@ -170,7 +170,7 @@ impl Run {
             match self.plan.next(Instant::now()) {
                 Action::Check => self.start_check(),
                 Action::Overrun => {
-                    self.plan.check_overran(self.worker.timing);
+                    self.plan.check_overran(self.worker.timing, Instant::now());
                     self.worker.events.check_overran(self.known_account());
                 }
                 Action::Evaluate => self.evaluate_if_due(),

@@ -3,7 +3,7 @@
 use crate::common::FakeIam;
 use crate::http::{self, Response};
 use crate::metrics::Metrics;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -125,6 +125,24 @@ impl Cli {
             command.uid(NOBODY).gid(NOBODY);
             self.command = command;
         }
+        self
+    }
+
+    /// Run by a shell script, which finds the command and its arguments in `"$@"`; the script itself by a command like
+    /// `unshare`.
+    pub fn wrapped(mut self, by: &[&str], script: &str) -> Self {
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let words = by
+            .iter()
+            .map(|word| OsString::from(*word))
+            .chain(["/bin/sh", "-c", script, "sh", "env", "-i"].map(OsString::from));
+        let settings = set.map(|(name, value)| [name, value].join(OsStr::new("=")));
+        let command = std::iter::once(self.command.get_program()).chain(self.command.get_args()).map(OsStr::to_owned);
+        let mut words = words.chain(settings).chain(command);
+        let mut wrapped = Command::new(words.next().unwrap());
+        wrapped.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        wrapped.current_dir(self.home.path()).stdin(Stdio::null());
+        self.command = wrapped;
         self
     }
 

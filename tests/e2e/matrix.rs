@@ -5,6 +5,8 @@
 //! `FAULT=text cargo test --test e2e matrix` executes only the rows whose name contains the text.
 
 mod aws;
+mod files;
+mod process;
 mod scenario;
 mod table;
 mod throttled;
@@ -76,4 +78,14 @@ pub fn execute(section: &str, injections: &[Injection]) {
 #[test]
 fn faults_of_aws() {
     execute("AWS", &aws::injections());
+}
+
+#[test]
+fn faults_of_files() {
+    execute("Files", &files::injections());
+}
+
+#[test]
+fn faults_of_the_process() {
+    execute("Process", &process::injections());
 }

@@ -6,7 +6,6 @@ use crate::exporter::{Exporter, cli, wait_for, wait_until};
 use crate::http;
 use jiff::SignedDuration;
 use std::fs::OpenOptions;
-use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
@@ -225,21 +224,6 @@ fn a_file_that_blocks_freezes_nothing() {
 }
 
 #[test]
-fn sigterm_ends_a_start_whose_configuration_blocks() {
-    let command = cli(["serve", "--config.file=fifo"]);
-    let path = command.home().join("fifo");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let exporter = command.spawn();
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let writer = || OpenOptions::new().write(true).custom_flags(nonblocking).open(&path);
-    let held = crate::exporter::wait_for("the file to be opened", || writer().ok());
-    exporter.signal("TERM");
-    let (status, _) = exporter.wait_for_end();
-    assert_eq!(status.code(), Some(0), "{}", exporter.log());
-    drop(held);
-}
-
-#[test]
 fn sigterm_ends_it_while_the_configuration_blocks() {
     let exporter = serving("");
     let path = exporter.home().join("c.yaml");
@@ -299,27 +283,4 @@ fn exemptions_that_no_longer_serve_are_logged_once() {
     assert_eq!(metrics.value(&matched("nobody")), Some(0.0));
     assert_eq!(exporter.logged("\"bob\""), 1, "{}", exporter.log());
     assert_eq!(exporter.logged("\"nobody\""), 1, "{}", exporter.log());
-}
-
-/// The handler of the signal is there before the configuration is read.
-#[test]
-fn sighup_during_the_start_is_a_reload() {
-    let flags = ["serve", "--check.interval=1h", "--input.inventory=i.json", "--config.file=c.yaml"];
-    let command = cli(flags).file("i.json", Account::example().inventory().to_string());
-    let path = command.home().join("c.yaml");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let exporter = command.arg("--web.listen-address=127.0.0.1:0").spawn();
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let writer = || OpenOptions::new().write(true).custom_flags(nonblocking).open(&path);
-    let mut start = wait_for("the file to be opened", || writer().ok());
-    exporter.signal("HUP");
-    // What the start reads, and what the reload does.
-    std::fs::rename(&path, exporter.home().join("fifo")).unwrap();
-    configure(&exporter, "policy: {multiple_active_keys: {enabled: false}}\n");
-    start.write_all(b"{}\n").unwrap();
-    drop(start);
-    wait_until("the reload", || exporter.logged("configuration reloaded") == 1 || exporter.has_ended());
-    assert!(!exporter.has_ended(), "{}", exporter.log());
-    exporter.wait_for_success();
-    wait_until("the rule to be off", || exporter.metrics().value(VIOLATIONS).is_none());
 }

@@ -5,7 +5,6 @@ use crate::exporter::{Exporter, cli, serve, wait_until};
 use crate::http;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::time::Duration;
 
 /// What a container runtime or a service manager is promised.
@@ -28,37 +27,6 @@ fn sigterm_and_sigint_end_it() {
         ends_in_good_order(&exporter, signal);
         assert!(http::try_request(exporter.address(), "GET", "/livez", &[]).is_err(), "the port is closed");
     }
-}
-
-#[test]
-fn sigterm_ends_it_during_a_check_that_hangs() {
-    for operation in ["GetCallerIdentity", "ListUsers", "ListAccessKeys"] {
-        let iam = FakeIam::start(Account::example());
-        iam.fail(On::operation(operation), Fault::Hang);
-        let exporter = serve(&iam, ["--collector=live"]);
-        wait_until("the call that hangs", || iam.calls_of(operation) > 0);
-        ends_in_good_order(&exporter, "TERM");
-    }
-}
-
-#[test]
-fn sigterm_ends_it_while_the_report_is_not_ready() {
-    let iam = FakeIam::start(Account::example());
-    iam.set_report(crate::common::Report::Never);
-    let exporter = serve(&iam, ["--collector=report"]);
-    wait_until("the first request", || iam.calls_of("GenerateCredentialReport") > 0);
-    ends_in_good_order(&exporter, "TERM");
-}
-
-/// A file system can hang, too, for example a pipe without a writer.
-#[test]
-fn sigterm_ends_it_while_a_file_hangs() {
-    let command = cli(["serve", "--input.inventory=pipe"]);
-    let made = Command::new("mkfifo").arg(command.home().join("pipe")).status().unwrap();
-    assert!(made.success());
-    let exporter = command.serve();
-    assert_eq!(exporter.get("/readyz").status, 503);
-    ends_in_good_order(&exporter, "TERM");
 }
 
 /// Clients that are idle, slow to ask or slow to take keep nothing alive.

@@ -474,7 +474,7 @@ fn checks_are_due_once_an_interval_whatever_happens_in_it() {
     let next = due + TIMING.interval;
     assert_eq!(plan.next(start + next - second), Action::WaitUntil(start + next));
     assert_eq!(plan.next(start + next), Action::Overrun);
-    plan.check_overran(TIMING);
+    plan.check_overran(TIMING, start + next);
     assert!(matches!(plan.next(start + next), Action::WaitUntil(_)), "each is counted once");
     assert_eq!(plan.next(start + next + TIMING.interval), Action::Overrun);
 
@@ -483,4 +483,20 @@ fn checks_are_due_once_an_interval_whatever_happens_in_it() {
     plan.check_started(at(Duration::ZERO), TIMING);
     assert!(matches!(plan.next(start + due), Action::WaitUntil(_)));
     assert_eq!(plan.next(start + due + TIMING.interval), Action::Overrun);
+}
+
+/// Leaving checks out must not keep the check from being done.
+#[tokio::test(start_paused = true)]
+async fn an_interval_shorter_than_a_check_lets_the_check_end() {
+    let start = Instant::now();
+    for interval in [Duration::from_nanos(1), Duration::from_millis(1)] {
+        let timing = Timing { interval, ..TIMING };
+        let mut plan = Plan::new(start);
+        plan.check_started(Moment { now: start, wall_clock: wall_clock(), phase: None }, timing);
+        // The worker was not scheduled for a while.
+        let now = start + Duration::from_secs(5);
+        assert_eq!(plan.next(now), Action::Overrun);
+        plan.check_overran(timing, now);
+        assert!(matches!(plan.next(now), Action::WaitUntil(_)), "{interval:?}");
+    }
 }
