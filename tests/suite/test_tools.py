@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from harness import ROOT, TOOLS, Alertmanager, Prometheus, Samples, clean_environment, path_without, wait_until
 
@@ -284,6 +285,44 @@ def test_dashcheck_accepts_a_dashboard(tmp_path):
 def test_dashcheck_refuses_what_grafana_would_not_understand(tmp_path, path, value, word):
     result = dashcheck(tmp_path, changed(DASHBOARD, path, value))
     assert result.returncode == 1
+    assert word in result.stderr
+
+
+PASSWORD = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scrape", "namespace": "a"}, "stringData": {"user": "ann", "password": "secret"}}
+MONITOR = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "PodMonitor",
+    "metadata": {"name": "b", "namespace": "a"},
+    "spec": {
+        "selector": {"matchLabels": {"c": "d"}},
+        "podMetricsEndpoints": [{"port": "metrics", "basicAuth": {part: {"name": "scrape", "key": key} for part, key in (("username", "user"), ("password", "password"))}}],
+    },
+}
+
+
+def scrapeconfig(*manifests):
+    return run(TOOLS.bin("scrapeconfig"), "a", input="\n---\n".join(map(json.dumps, manifests)))
+
+
+def test_scrapeconfig_translates_a_monitor():
+    result = scrapeconfig(MONITOR, PASSWORD)
+    assert result.returncode == 0, result.stderr
+    (job,) = yaml.safe_load(json.loads(result.stdout)["config"])["scrape_configs"]
+    assert (job["job_name"], job["basic_auth"]) == ("podMonitor/a/b/0", {"username": "ann", "password": "secret"})
+
+
+@pytest.mark.parametrize(
+    "manifests, word",
+    [
+        ([changed(MONITOR, "spec.podMetricsEndpoints.0.scrapeTimeout", "31s"), PASSWORD], "the operator rejects a monitor"),
+        ([changed(MONITOR, "spec.podMetricsEndpoints.0.basic_auth", {}), PASSWORD], 'unknown field "basic_auth"'),
+        ([MONITOR, changed(PASSWORD, "stringData", {"user": "ann"})], 'key \\"password\\" in secret \\"scrape\\" not found'),
+    ],
+    ids=["value", "field", "secret"],
+)
+def test_scrapeconfig_rejects_what_the_operator_would_not_use(manifests, word):
+    result = scrapeconfig(*manifests)
+    assert result.returncode == 1, result.stdout
     assert word in result.stderr
 
 

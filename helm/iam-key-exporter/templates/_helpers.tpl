@@ -134,11 +134,81 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* The endpoint of ServiceMonitor and PodMonitor: (dict "monitor" <values>). The job does not depend on the names of
+{{- /* How the exporter is served, derived from the values `web`, as JSON. Values of 0.1.0 that `helm upgrade --reuse-values`
+       takes over do not have the section.
+
+       configured   there is a web configuration, so that probes need a port of their own
+       secret, key  where it is
+       tls          it serves HTTPS
+       basicAuth    it is known to require a password
+       clientCert   it is known to require a client certificate
+       prefix       of all paths of the main port, without a slash at the end */}}
+{{- define "iam-key-exporter.web" -}}
+{{- $web := .Values.web | default dict }}
+{{- $config := $web.config | default dict }}
+{{- $tls := $web.tls | default dict }}
+{{- $existing := dig "existingSecret" "name" "" $web }}
+{{- $clientAuth := dig "tls_server_config" "client_auth_type" (ternary "RequireAndVerifyClientCert" "" (dig "clientCA" "enabled" false $tls)) $config }}
+{{- $path := ($web.routePrefix | default (get (urlParse ($web.externalUrl | default "")) "path")) | trimAll "/" }}
+{{- dict
+      "configured" (or (ne $existing "") (not (empty $config)) ($tls.enabled | default false))
+      "secret" ($existing | default (printf "%s-web" (include "iam-key-exporter.fullname" .)))
+      "key" (ternary (dig "existingSecret" "key" "" $web) "web-config.yaml" (ne $existing ""))
+      "tls" ($tls.enabled | default false)
+      "basicAuth" (not (empty $config.basic_auth_users))
+      "clientCert" (has $clientAuth (list "RequireClientCert" "RequireAnyClientCert" "RequireAndVerifyClientCert"))
+      "prefix" (ternary "" (printf "/%s" $path) (eq $path ""))
+      | toJson }}
+{{- end }}
+
+{{- /* Path and port of a request about health: (list <web> "/livez"). Kubelets have neither certificate nor password. */}}
+{{- define "iam-key-exporter.probeTarget" -}}
+{{- $web := index . 0 }}
+{{- if $web.configured -}}
+path: {{ index . 1 }}
+port: probes
+{{- else -}}
+path: {{ $web.prefix }}{{ index . 1 }}
+port: metrics
+{{- end }}
+{{- end }}
+
+{{- /* Where the volumes of the web configuration are mounted. */}}
+{{- define "iam-key-exporter.webDirectory" -}}/etc/iam-key-exporter-web{{- end }}
+{{- define "iam-key-exporter.tlsDirectory" -}}/etc/iam-key-exporter-tls{{- end }}
+{{- define "iam-key-exporter.clientCADirectory" -}}/etc/iam-key-exporter-client-ca{{- end }}
+
+{{- /* The web configuration: that of the values, with the paths of the mounted certificates. */}}
+{{- define "iam-key-exporter.webConfig" -}}
+{{- $tls := .Values.web.tls }}
+{{- $paths := dict }}
+{{- if and $tls.enabled $tls.secretName }}
+{{- $_ := set $paths "cert_file" (printf "%s/%s" (include "iam-key-exporter.tlsDirectory" .) $tls.certKey) }}
+{{- $_ := set $paths "key_file" (printf "%s/%s" (include "iam-key-exporter.tlsDirectory" .) $tls.keyKey) }}
+{{- end }}
+{{- if $tls.clientCA.enabled }}
+{{- $_ := set $paths "client_ca_file" (printf "%s/%s" (include "iam-key-exporter.clientCADirectory" .) $tls.clientCA.key) }}
+{{- $_ := set $paths "client_auth_type" "RequireAndVerifyClientCert" }}
+{{- end }}
+{{- $own := ternary (dict "tls_server_config" $paths) dict (not (empty $paths)) }}
+{{- merge (deepCopy .Values.web.config) $own | toYaml }}
+{{- end }}
+
+{{- /* The endpoint of ServiceMonitor and PodMonitor: (dict "root" $ "monitor" <values>). The job does not depend on the names of
        release and Service: alerts and dashboards select by it. */}}
 {{- define "iam-key-exporter.endpoint" -}}
+{{- $web := include "iam-key-exporter.web" .root | fromJson }}
 port: metrics
-path: /metrics
+path: {{ $web.prefix }}/metrics
+{{- if $web.tls }}
+scheme: https
+tlsConfig:
+  {{- include "iam-key-exporter.tlsConfig" . | nindent 2 }}
+{{- end }}
+{{- with .monitor.basicAuth }}
+basicAuth:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .monitor.interval }}
 interval: {{ . }}
 {{- end }}
@@ -156,6 +226,22 @@ relabelings:
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- /* How Prometheus verifies the exporter, which it reaches by the addresses of the pods, and identifies itself:
+       (dict "root" $ "monitor" <values>). What the values set takes precedence; an empty `ca` is that of Prometheus' system. */}}
+{{- define "iam-key-exporter.tlsConfig" -}}
+{{- $tls := .root.Values.web.tls }}
+{{- $own := deepCopy (.monitor.tlsConfig | default dict) }}
+{{- $default := dict "serverName" (printf "%s.%s.svc" (include "iam-key-exporter.fullname" .root) (include "iam-key-exporter.namespace" .root)) }}
+{{- if not (or (hasKey $own "ca") $own.insecureSkipVerify) }}
+{{- $_ := set $default "ca" (dict "secret" (dict "name" $tls.secretName "key" $tls.caKey)) }}
+{{- end }}
+{{- $merged := merge $own $default }}
+{{- if empty $merged.ca }}
+{{- $_ := unset $merged "ca" }}
+{{- end }}
+{{- toYaml $merged }}
 {{- end }}
 
 {{- /* The targets and limits of both: (dict "root" $ "monitor" <values>). */}}

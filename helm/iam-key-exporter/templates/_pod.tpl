@@ -1,5 +1,6 @@
 {{- /* The pods of the Deployment, and those of the StatefulSet. */}}
 {{- define "iam-key-exporter.podTemplate" -}}
+{{- $web := include "iam-key-exporter.web" . | fromJson -}}
 metadata:
   {{- $selector := include "iam-key-exporter.podLabels" . | fromYaml }}
   labels:
@@ -40,6 +41,16 @@ spec:
         - serve
         - --config.file=/etc/iam-key-exporter/{{ include "iam-key-exporter.configKey" . }}
         - --web.listen-address=:{{ .Values.containerPort }}
+        {{- if $web.configured }}
+        - --web.config.file={{ include "iam-key-exporter.webDirectory" . }}/{{ $web.key }}
+        - --web.probe-address=:{{ .Values.web.probePort }}
+        {{- end }}
+        {{- with (.Values.web | default dict).externalUrl }}
+        - --web.external-url={{ . }}
+        {{- end }}
+        {{- with (.Values.web | default dict).routePrefix }}
+        - --web.route-prefix={{ . }}
+        {{- end }}
         {{- if include "iam-key-exporter.sharded" . }}
         - --shard=auto
         - --total-shards={{ int .Values.sharding.total }}
@@ -71,18 +82,21 @@ spec:
         - name: metrics
           containerPort: {{ .Values.containerPort }}
           protocol: TCP
+        {{- if $web.configured }}
+        - name: probes
+          containerPort: {{ .Values.web.probePort }}
+          protocol: TCP
+        {{- end }}
       {{- if .Values.livenessProbe.enabled }}
       livenessProbe:
         httpGet:
-          path: /livez
-          port: metrics
+          {{- include "iam-key-exporter.probeTarget" (list $web "/livez") | nindent 10 }}
         {{- omit .Values.livenessProbe "enabled" | toYaml | nindent 8 }}
       {{- end }}
       {{- if .Values.readinessProbe.enabled }}
       readinessProbe:
         httpGet:
-          path: /readyz
-          port: metrics
+          {{- include "iam-key-exporter.probeTarget" (list $web "/readyz") | nindent 10 }}
         {{- omit .Values.readinessProbe "enabled" | toYaml | nindent 8 }}
       {{- end }}
       resources:
@@ -93,6 +107,21 @@ spec:
         - name: config
           mountPath: /etc/iam-key-exporter
           readOnly: true
+        {{- if $web.configured }}
+        - name: web-config
+          mountPath: {{ include "iam-key-exporter.webDirectory" . }}
+          readOnly: true
+        {{- if .Values.web.tls.secretName }}
+        - name: web-tls
+          mountPath: {{ include "iam-key-exporter.tlsDirectory" . }}
+          readOnly: true
+        {{- end }}
+        {{- if .Values.web.tls.clientCA.enabled }}
+        - name: web-client-ca
+          mountPath: {{ include "iam-key-exporter.clientCADirectory" . }}
+          readOnly: true
+        {{- end }}
+        {{- end }}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -105,6 +134,33 @@ spec:
       configMap:
         name: {{ include "iam-key-exporter.fullname" . }}
       {{- end }}
+    {{- if $web.configured }}
+    # A changed Secret reaches the running pods, and the exporter reloads the files.
+    - name: web-config
+      secret:
+        secretName: {{ $web.secret }}
+    {{- with .Values.web.tls }}
+    {{- if .secretName }}
+    - name: web-tls
+      secret:
+        secretName: {{ .secretName }}
+        items:
+          {{- range list .certKey .keyKey }}
+          - key: {{ . }}
+            path: {{ . }}
+          {{- end }}
+    {{- end }}
+    {{- if .clientCA.enabled }}
+    # Only the certificate: the Secret of a CA has its key, too.
+    - name: web-client-ca
+      secret:
+        secretName: {{ .clientCA.secretName | default .secretName }}
+        items:
+          - key: {{ .clientCA.key }}
+            path: {{ .clientCA.key }}
+    {{- end }}
+    {{- end }}
+    {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
