@@ -10,16 +10,18 @@ mod reload;
 mod shutdown;
 mod tasks;
 mod verify;
+mod web;
 
 pub use check::{CheckError, Verdict, check};
 pub use reload::ReloadSignal;
 pub use shutdown::{ShutdownSignals, keep_running_at_file_size_limit};
 pub use verify::{VerifyError, verify};
+pub use web::load_web;
 
 use crate::config::{Config, ConfigError};
 use crate::exposition::Parts;
 use crate::exposition::exporter::ExporterMetrics;
-use crate::http::{self, AppState, Listeners, Reloads};
+use crate::http::{self, AppState, Listeners, Reloads, Web};
 use crate::model::Timestamp;
 use crate::schedule::Pacing;
 use crate::schedule::fleet::Fleet;
@@ -29,6 +31,7 @@ use reload::Reloader;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::sync::watch;
+use web::WebReloader;
 
 /// Why `serve` has ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,7 @@ impl ServeError {
 /// [`ServeError`] when an address cannot be bound, or a part of the program ends unexpectedly.
 pub async fn serve(
     config: Config,
+    web: Web,
     load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     mut signals: ShutdownSignals,
     hangup: ReloadSignal,
@@ -65,23 +69,26 @@ pub async fn serve(
     let reloads = Arc::new(Reloads::default());
     let lifecycle = config.settings.web.enable_lifecycle.then(|| Arc::clone(&reloads));
     let paths = config.settings.web.paths();
-    let state = Arc::new(AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle, paths));
+    let web = Arc::new(web);
+    let state = AppState::new(Arc::clone(&parts), Arc::clone(&metrics), lifecycle, paths);
+    let state = Arc::new(state.secured(Arc::clone(&web)));
     let (sender, receiver) = watch::channel(Arc::new(config.clone()));
-    let reloader = Reloader::new(config.clone(), Arc::new(load), hangup, sender, Arc::clone(&metrics));
+    let web_reloader = config.settings.web.config_file.clone();
+    let web_reloader = web_reloader.map(|path| Arc::new(WebReloader::new(path, web, Arc::clone(&metrics))));
+    let mut reloader = Reloader::new(config.clone(), Arc::new(load), hangup, sender, Arc::clone(&metrics));
+    reloader.web = web_reloader.clone();
 
     // A host name among the addresses can make this wait.
     let listeners = tokio::select! {
         listeners = Listeners::bind(&config.settings.web) => listeners.map_err(anyhow::Error::from)?,
         () = signals.recv() => return Ok(()),
     };
-    for address in listeners.addresses() {
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    }
-    if let Some(address) = listeners.probe_address() {
-        tracing::info!(%address, "listening for probes");
-    }
+    log_addresses(&listeners);
     let mut tasks = Tasks::default();
     tasks.spawn("the task that reloads the configuration", reloader.run(reloads));
+    if let Some(reloader) = web_reloader {
+        tasks.spawn("the task that watches the web configuration", reloader.watch());
+    }
     let publisher = Publisher::new(receiver.clone(), Arc::clone(&metrics), parts, Arc::clone(&state));
     let fleet = Fleet {
         provider: provider(&config, metrics),
@@ -105,4 +112,13 @@ pub async fn serve(
     drop(tasks);
     tracing::info!("stopped");
     Ok(())
+}
+
+fn log_addresses(listeners: &Listeners) {
+    for address in listeners.addresses() {
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    }
+    if let Some(address) = listeners.probe_address() {
+        tracing::info!(%address, "listening for probes");
+    }
 }

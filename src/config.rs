@@ -10,6 +10,7 @@ mod running;
 pub mod settings;
 pub mod shard;
 pub mod values;
+pub mod web;
 
 use crate::files::{self, Bounds};
 use crate::policy::Policy;

@@ -2,6 +2,7 @@
 //!
 //! A request reads memory; no handler calls AWS.
 
+mod auth;
 pub mod body;
 pub mod client;
 mod connections;
@@ -12,17 +13,22 @@ mod lifecycle;
 mod limits;
 mod listen;
 mod pipeline;
+mod rate;
 mod refusal;
 pub mod routes;
 pub mod server;
 mod status;
 mod stream;
+mod tls;
 mod tracked;
+mod web;
 
 pub use lifecycle::{ReloadOutcome, Reloads};
 pub use listen::{ListenError, Listeners};
 pub use server::{AcceptError, serve};
 pub use status::{AccountStatus, Failure, Status};
+pub use tls::{HandshakeError, TlsError};
+pub use web::{Web, WebLoadError};
 
 use crate::config::addresses::Paths;
 use crate::exposition::Parts;
@@ -36,6 +42,7 @@ pub struct AppState {
     metrics: Arc<ExporterMetrics>,
     lifecycle: Option<Arc<Reloads>>,
     paths: Paths,
+    web: Arc<Web>,
 }
 
 impl AppState {
@@ -46,7 +53,13 @@ impl AppState {
         lifecycle: Option<Arc<Reloads>>,
         paths: Paths,
     ) -> Self {
-        AppState { parts, status: RwLock::default(), metrics, lifecycle, paths }
+        AppState { parts, status: RwLock::default(), metrics, lifecycle, paths, web: Arc::new(Web::open()) }
+    }
+
+    /// With this web configuration, instead of none.
+    #[must_use]
+    pub fn secured(self, web: Arc<Web>) -> Self {
+        AppState { web, ..self }
     }
 
     /// Changes the status of the accounts, see [`Status`], and returns the result of `change`.

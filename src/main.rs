@@ -3,6 +3,7 @@
 use iam_key_exporter::app::{self, ReloadSignal, ShutdownSignals, Verdict, VerifyError};
 use iam_key_exporter::cli::{self, Action, CheckArgs, HealthcheckArgs, VerifyArgs};
 use iam_key_exporter::config::{Config, Given};
+use iam_key_exporter::http::Web;
 use iam_key_exporter::http::client::Target;
 use iam_key_exporter::source::inventory_file;
 use iam_key_exporter::{http, telemetry};
@@ -82,15 +83,15 @@ async fn serve(given: Given) -> ExitCode {
     let at_start = Arc::clone(&given);
     // A file that blocks must not keep a signal from ending the process, not even as the first process of a container.
     let loaded = tokio::select! {
-        loaded = tokio::task::spawn_blocking(move || load(&at_start)) => loaded,
+        loaded = tokio::task::spawn_blocking(move || load_serve(&at_start)) => loaded,
         () = signals.recv() => return ExitCode::SUCCESS,
     };
-    let config = match loaded {
-        Ok(Ok(config)) => config,
+    let (config, web) = match loaded {
+        Ok(Ok(loaded)) => loaded,
         Ok(Err(code)) => return code,
         Err(_) => return fail(INCOMPLETE, &"loading the configuration panicked"),
     };
-    match app::serve(config, move || Config::load(&given), signals, hangup).await {
+    match app::serve(config, web, move || Config::load(&given), signals, hangup).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_usage() => fail(USAGE, &error),
         Err(error) => fail(INCOMPLETE, &error),
@@ -116,6 +117,9 @@ async fn verify_config(args: VerifyArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if let Err(code) = load_web(&config) {
+        return code;
+    }
     if args.aws != Some(true) {
         return print(config.settings.to_yaml().as_bytes());
     }
@@ -144,6 +148,16 @@ async fn healthcheck(args: HealthcheckArgs) -> ExitCode {
         Ok(status) => fail(1, &format!("unhealthy: {status}")),
         Err(error) => fail(1, &error),
     }
+}
+
+fn load_serve(given: &Given) -> Result<(Config, Web), ExitCode> {
+    let config = load(given)?;
+    let web = load_web(&config)?;
+    Ok((config, web))
+}
+
+fn load_web(config: &Config) -> Result<Web, ExitCode> {
+    app::load_web(config).map_err(|error| fail(USAGE, &error))
 }
 
 fn load(given: &Given) -> Result<Config, ExitCode> {

@@ -4,6 +4,7 @@
 //! exemptions and accounts. Reading happens on a thread for blocking calls and for a limited time: a file may be on a network file
 //! system that hangs, which must neither stop scrapes nor the end of the process.
 
+use super::web::{NotReloaded, WebReloader};
 use crate::config::{Config, ConfigError, READ_TIMEOUT};
 use crate::exposition::exporter::ExporterMetrics;
 use crate::http::{ReloadOutcome, Reloads};
@@ -46,6 +47,8 @@ pub(super) struct Reloader {
     hangup: Signal,
     config: watch::Sender<Arc<Config>>,
     metrics: Arc<ExporterMetrics>,
+    /// `None` without a web configuration.
+    pub(super) web: Option<Arc<WebReloader>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +76,7 @@ impl ReloadError {
 }
 
 impl Reloader {
-    /// `running` is what the process was started with.
+    /// `running` is what the process was started with. Without a web configuration to reload.
     pub(super) fn new(
         running: Config,
         load: Arc<Load>,
@@ -82,7 +85,7 @@ impl Reloader {
         metrics: Arc<ExporterMetrics>,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(MAX_BLOCKED_READS));
-        Reloader { running, load, reads, hangup: hangup.0, config, metrics }
+        Reloader { running, load, reads, hangup: hangup.0, config, metrics, web: None }
     }
 
     /// Runs until dropped: one reload at a time, with a pause between two.
@@ -98,8 +101,16 @@ impl Reloader {
             let started = Instant::now();
             not_before = started.checked_add(PAUSE).unwrap_or(started);
             let outcome = self.reload().await;
-            reloads.finish(covered, outcome);
+            let web = self.reload_web().await;
+            reloads.finish(covered, web.map_or_else(|failed| failed, |()| outcome));
         }
+    }
+
+    /// The two files are reloaded on their own: an invalid one does not keep the other from taking effect.
+    async fn reload_web(&self) -> Result<(), ReloadOutcome> {
+        let Some(web) = &self.web else { return Ok(()) };
+        let failed = "the web configuration is invalid; the log has the details";
+        web.reload().await.map_err(|NotReloaded| ReloadOutcome::Failed(failed))
     }
 
     async fn reload(&self) -> ReloadOutcome {

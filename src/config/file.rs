@@ -40,7 +40,7 @@ impl Settings {
     /// [`FileError`], with line and column, or with the number of the exemption.
     pub fn from_yaml(text: &str) -> Result<Self, FileError> {
         // The parser does not accept an empty document.
-        if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---") {
+        if is_empty(text) {
             return Ok(Settings::default());
         }
         let settings: Settings = serde_saphyr::from_str(text).map_err(|e| FileError::Yaml(one_line(text, &e)))?;
@@ -94,9 +94,14 @@ impl Settings {
     }
 }
 
+/// Whether a document has no content but comments.
+pub(super) fn is_empty(text: &str) -> bool {
+    text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---")
+}
+
 /// The library's message with the name of the key, without hints for users of the library. Its first line: those that
 /// follow are lines of the file around the mistake, which can contain an external ID.
-fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
+pub(super) fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
     let message = error.to_string();
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     let message = message.lines().next().unwrap_or_default();
@@ -116,7 +121,9 @@ fn key_of_value(text: &str, line: u64, column: u64) -> Option<&str> {
     let end = line.char_indices().nth(column).map_or(line.len(), |(end, _)| end);
     let (before, value) = line.split_at_checked(end)?;
     let before = if value.starts_with(':') { before } else { before.trim_end().strip_suffix(':')? };
-    let start = before.rfind(|c: char| !(c.is_ascii_lowercase() || c == '_')).map_or(0, |at| at.saturating_add(1));
+    let start = before
+        .rfind(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        .map_or(0, |at| at.saturating_add(1));
     let key = before.get(start..).filter(|key| !key.is_empty())?;
     // It can be the end of a value with a colon, which can be a secret: a key is at the beginning of an entry.
     let (around, indent) = (before.get(..start)?.trim_end(), before.get(..start)?.ends_with([' ', '{']));
@@ -220,10 +227,11 @@ mod tests {
             ("check: {interval: 5m, timeout: 0s}\n", "line 1 column 32: timeout: it must be longer than zero"),
             ("collector: sideways\n", "line 1 column 12: collector: unknown variant"),
             ("checks: {}\n", "line 1 column 1: unknown field"),
+            ("#\n#\n#\n#\n#\n#\n#\n#\n#\naccount: {name: &}\n", "line 10 column 17: name: while scanning"),
             ("web:\n  listen_address:\n  - nowhere\n", "line 3 column 5: \"nowhere\" is not host:port"),
         ] {
             let error = Settings::from_yaml(text).unwrap_err().to_string();
-            assert!(error.starts_with(message), "{error}");
+            assert!(error.starts_with(message) && !error.contains('\n'), "{error}");
         }
     }
 

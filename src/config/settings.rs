@@ -250,6 +250,8 @@ settings! {
         serve "web.external-url" "URL" external_url: Option<ExternalUrl> = None;
         /// Prefix of the paths of all routes [default: the path of --web.external-url]
         serve "web.route-prefix" "PATH" route_prefix: Option<RoutePrefix> = None;
+        /// File with TLS, authentication, headers and a rate limit, in the format of exporter-toolkit
+        serve "web.config.file" "FILE" config_file: Option<PathBuf> = None;
         /// Maximum number of open connections; at the limit, the one that is idle longest is closed [default: 128]
         serve "web.max-connections" "NUMBER" max_connections: Count<1, { u16::MAX }> = Count::new(128);
         /// Allow reloading the configuration with POST /-/reload; SIGHUP always does

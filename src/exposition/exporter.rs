@@ -9,6 +9,7 @@ mod pacing;
 mod program;
 mod register;
 mod requests;
+mod web;
 
 pub use accounts::{ACCOUNT_FAMILIES, AccountFamily, AccountMetrics, UNKNOWN_ACCOUNT};
 
@@ -22,6 +23,7 @@ use requests::Requests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use web::Web;
 
 /// The metrics about the exporter. They change with checks, not with scrapes, and are encoded at the first scrape after
 /// a change. What the process uses is read at every scrape.
@@ -46,6 +48,7 @@ struct Groups {
     pacing: Pacing,
     program: Program,
     requests: Requests,
+    web: Web,
 }
 
 impl ExporterMetrics {
@@ -57,6 +60,7 @@ impl ExporterMetrics {
             pacing: Pacing::register(&registry),
             program: Program::register(&registry, interval),
             requests: Requests::register(&registry),
+            web: Web::register(&registry),
         };
         let encoded = Mutex::new(Encoded { compressor: Compressor::new(), last: None });
         ExporterMetrics { registry, process: Process::current(), groups, changes: AtomicU64::new(0), encoded }
@@ -76,6 +80,7 @@ impl ExporterMetrics {
         self.request("iam", "ListUsers", Some("Throttling"));
         self.clock_skew(0);
         self.assembled((1, 1));
+        self.web_config_loaded(jiff::Timestamp::UNIX_EPOCH, Some(jiff::Timestamp::UNIX_EPOCH));
         self.organization_configured(true);
         self.organization_listed(jiff::Timestamp::UNIX_EPOCH);
         self.organization_accounts(&std::collections::BTreeMap::from([("active", 1)]), 0);
@@ -141,7 +146,7 @@ mod tests {
     fn every_change_shows_at_once_and_nothing_is_encoded_twice() {
         let metrics = ExporterMetrics::new(Duration::from_secs(300));
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let changes: [&dyn Fn(); 10] = [
+        let changes: [&dyn Fn(); 12] = [
             &|| metrics.shard(1, 3),
             &|| metrics.organization_configured(true),
             &|| metrics.organization_listed(at),
@@ -149,6 +154,8 @@ mod tests {
             &|| metrics.organization_accounts(&std::collections::BTreeMap::from([("active", 2)]), 1),
             &|| metrics.assembled((1, 2)),
             &|| metrics.config_loaded(Some(at)),
+            &|| metrics.web_config_loaded(at, Some(at)),
+            &|| metrics.web_config_failed(),
             &|| metrics.key_detected(Duration::from_secs(5)),
             &|| metrics.request("iam", "ListUsers", Some("Throttling")),
             &|| metrics.clock_skew(3),

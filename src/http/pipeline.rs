@@ -1,4 +1,5 @@
-//! What a request passes, in this order, from a connection to its answer.
+//! What a request passes, in this order, from a connection to its answer: form and body, rate limit, authentication,
+//! routes, and the configured headers of every answer.
 
 use super::body::Payload;
 use super::connections::Connection;
@@ -18,7 +19,7 @@ use std::panic::AssertUnwindSafe;
 pub(super) enum Service {
     /// Everything.
     Main,
-    /// Health and readiness, and nothing else.
+    /// Health and readiness, and nothing else, without TLS, authentication and limit.
     Probe,
 }
 
@@ -36,18 +37,21 @@ pub(super) async fn respond(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Payload> {
-    let (head, body) = request.into_parts();
-    if let Err(refusal) = check_host(&head) {
-        return refusal;
+    let web = state.web.current();
+    let answer = async {
+        let request = without_body(request, connection).await?;
+        if service == Service::Probe {
+            return Ok(routes::probe(state, &request));
+        }
+        let admitted = state.web.admit(&web, connection.client(), request.headers()).await;
+        admitted.map_err(|refusal| refusal.response())?;
+        Ok(routes::respond(state, request).await)
+    };
+    let mut response = answer.await.unwrap_or_else(|refusal: Response<Payload>| refusal);
+    if service == Service::Main {
+        response.headers_mut().extend(web.headers.clone());
     }
-    if let Err(status) = discard(body, connection).await {
-        return too_much(status, head.version);
-    }
-    let request = Request::from_parts(head, ());
-    match service {
-        Service::Main => routes::respond(state, request).await,
-        Service::Probe => routes::probe(state, &request),
-    }
+    response
 }
 
 /// The answer to a request that is one too many.
@@ -55,6 +59,14 @@ pub(super) fn overloaded() -> Response<Payload> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being answered");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// The request after its body was discarded, or the answer to one that cannot be accepted.
+async fn without_body(request: Request<Incoming>, connection: &Connection) -> Result<Request<()>, Response<Payload>> {
+    let (head, body) = request.into_parts();
+    check_host(&head)?;
+    discard(body, connection).await.map_err(|status| too_much(status, head.version))?;
+    Ok(Request::from_parts(head, ()))
 }
 
 /// HTTP/1.1 requires one host (RFC 9112, section 3.2): without it, a proxy can take the request for another one.

@@ -11,7 +11,7 @@ use super::pipeline::Service;
 use super::refusal::Refusing;
 use super::stream::Stream;
 use super::tracked::Tracked;
-use super::{AppState, pipeline};
+use super::{AppState, pipeline, tls};
 use futures_util::future::select_all;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -126,7 +126,6 @@ type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
-    #[allow(dead_code, reason = "selected by TLS")]
     Http2,
 }
 
@@ -139,17 +138,29 @@ async fn secure_and_serve(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let stream = Box::pin(stream);
-    // The place of a TLS handshake: it returns its own stream and the protocol that was negotiated. Until its end the
-    // connection is a silent one for the limits.
-    serve_http(stream, Protocol::Http1, connection, server, draining).await
+    let web = server.state.web.current();
+    let generation = web.generation;
+    let Some(tls) = web.tls.as_ref().filter(|_| server.service == Service::Main) else {
+        drop(web);
+        return serve_http(stream, Protocol::Http1, connection, generation, server, draining).await;
+    };
+    // Until the end of the handshake the connection is a silent one for the limits.
+    let stream = tls::handshake(stream, tls).await?;
+    drop(web);
+    let protocol = match stream.get_ref().1.alpn_protocol() {
+        Some(tls::H2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    serve_http(Box::pin(stream), protocol, connection, generation, server, draining).await
 }
 
-/// Answers requests on a stream, plain or secured, until its end; once the server is draining, until the end of the
-/// answers under way.
+/// Answers requests on a stream, plain or secured, until its end; once the server is draining, or a reload requires new
+/// connections, until the end of the answers under way.
 async fn serve_http<S>(
     stream: S,
     protocol: Protocol,
     connection: Arc<Connection>,
+    generation: u64,
     server: &Server,
     mut draining: watch::Receiver<()>,
 ) -> Result<(), ConnectionError>
@@ -160,6 +171,7 @@ where
     let stream = TokioIo::new(Refusing::new(stream, Arc::clone(&connection)));
     let watched = Arc::clone(&connection);
     let (state, routes) = (Arc::clone(&server.state), server.service);
+    let outdated = server.state.web.outdated(generation);
     let service = service_fn(move |request| {
         let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
@@ -187,6 +199,7 @@ where
         ended = serving.as_mut() => return ended,
         () = watched.unused() => tracing::debug!("idle connection closed"),
         _ = draining.changed() => {}
+        () = outdated => {}
     }
     serving.as_mut().graceful_shutdown();
     serving.await

@@ -35,3 +35,4 @@ mod status_codes;
 mod trust;
 mod verify_aws;
 mod web;
+mod web_config;

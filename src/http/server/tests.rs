@@ -41,7 +41,7 @@ async fn setup(limit: usize) -> Setup {
     };
     let serving = tokio::spawn(async move {
         let draining = shared.draining.subscribe();
-        let _ = serve_http(far, Protocol::Http2, permit.connection(), &shared, draining).await;
+        let _ = serve_http(far, Protocol::Http2, permit.connection(), 0, &shared, draining).await;
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     let handshake = builder.initial_stream_window_size(1).handshake(TokioIo::new(near)).await;
