@@ -86,11 +86,12 @@ def test_the_checksums_match_and_detect_a_change(built, tmp_path):
     assert f"{CHART}: FAILED" in result.stdout
 
 
-def test_archive_and_chart_are_the_same_bytes_when_made_again(built, archive, tmp_path):
+def test_everything_is_the_same_bytes_when_made_again(built, archive, tmp_path):
     checkout = copy_of_the_checkout(tmp_path / "again")
     dist(checkout, "archive", exporter_binary())
-    dist(checkout, "chart")
-    for name in (archive.name, CHART):
+    for part in ("chart", "sbom", "checksums"):
+        dist(checkout, part)
+    for name in (archive.name, CHART, f"{NAME}-{VERSION}.spdx.json", f"{NAME}-{VERSION}.cdx.json", "SHA256SUMS"):
         assert (checkout / "dist" / name).read_bytes() == (built / name).read_bytes(), name
 
 
@@ -188,6 +189,16 @@ def test_the_bills_of_materials_list_the_crates_of_the_program_and_no_other(buil
     assert {(package["name"], package["versionInfo"]) for package in spdx["packages"]} == crates
     urls = {reference["referenceLocator"] for package in spdx["packages"] for reference in package.get("externalRefs", [])}
     assert {f"pkg:cargo/{name}@{version}" for name, version in crates} <= urls
+
+
+def test_the_bills_of_materials_have_licences_and_checksums(built):
+    locked = {(each["name"], each["version"]): each.get("checksum") for each in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    for component in json.loads((built / f"{NAME}-{VERSION}.cdx.json").read_text())["components"]:
+        checksum = locked[component["name"], component["version"]]
+        assert [each["content"] for each in component.get("hashes", [])] == ([checksum] if checksum else []), component["name"]
+        assert re.search(r"Apache-2\.0|MIT|BSD|ISC|Unicode-3\.0|Zlib", component["licenses"][0]["expression"]), component["name"]
+    for package in json.loads((built / f"{NAME}-{VERSION}.spdx.json").read_text())["packages"]:
+        assert "/" not in package["licenseDeclared"] and package["licenseDeclared"] != "NOASSERTION", package["name"]
 
 
 VALIDATE_CYCLONEDX = """
