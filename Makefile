@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers fuzz dist reproducible chart dashboards fmt clean
+.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers bench-web fuzz dist reproducible chart dashboards fmt clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench-scale: ## Benchmarks of an organisation of 1,000 accounts, and the compari
 
 bench-peers: ## Only the comparison with Prowler and Cloud Custodian
 	@benches/run peers
+
+bench-web: ## Scrapes while 1,000 idle and 200 slow clients hold connections
+	@benches/run web
 
 fuzz: ## Fuzz targets, 10 million executions each (hours; a nightly compiler and cargo-fuzz)
 	@scripts/fuzz

@@ -96,7 +96,7 @@ impl<const SERVE: bool> From<ConfigArgs<SERVE>> for Given {
 /// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// URL to query [default: what the settings of the exporter say]
+    /// URL to query [default: health at the address of the settings]
     #[arg(long = "url", value_name = "URL")]
     pub url: Option<String>,
     /// Where the exporter listens, as for `serve`.

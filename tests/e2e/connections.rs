@@ -1,8 +1,8 @@
 //! Limits of connections: idle, silent and slow clients do not keep scrapes and probes out.
 
-use crate::common::Account;
+use crate::common::{Account, FakeIam};
 use crate::exporter::{Exporter, cli, wait_until};
-use crate::http::{connect, connect_from};
+use crate::http::{self, connect, connect_from};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -191,4 +191,39 @@ fn when_descriptors_run_out_idle_connections_are_evicted() {
     wait_until("the warning", || exporter.logged("descriptor") > 0);
     assert_eq!((exporter.logged("WARN"), exporter.logged("descriptor")), (1, 1), "{}", exporter.log());
     drop(silent);
+}
+
+/// Scrapes, probes and checks go on while a flood of connections holds every descriptor that it can get, and afterwards.
+#[test]
+fn with_64_descriptors_it_serves_checks_and_recovers() {
+    let iam = FakeIam::start(Account::of_size(60));
+    let command = cli(["serve", "--collector=live", "--check.interval=200ms", "--web.probe-address=127.0.0.1:0"]);
+    let exporter = command.aws(&iam).descriptors(64).serve();
+    wait_until("the address of probes", || exporter.addresses().len() == 2);
+    let (main, probe) = (exporter.address(), exporter.addresses()[1]);
+    exporter.wait_for_success();
+    for round in 0..2 {
+        let mut flood = Vec::new();
+        for number in 1..=60 {
+            for address in [main, main, main, probe] {
+                let mut stream = connect_from(client(number), address, ANY_SIZE).unwrap();
+                // A part of them sends the beginning of a request. An evicted one may be closed already.
+                if number % 2 == 0 {
+                    let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ");
+                }
+                flood.push(stream);
+            }
+            if number % 20 == 0 {
+                assert_eq!(http::get(main, "/livez").status, 200);
+                assert_eq!(http::get(probe, "/readyz").status, 200);
+            }
+        }
+        let metrics = exporter.wait_for_another_check();
+        assert_eq!(metrics.sum("iam_key_exporter_account_up"), 1.0, "round {round}: {}", exporter.log());
+        assert_eq!(metrics.sum("iam_key_exporter_check_failures_total"), 0.0, "round {round}: {}", exporter.log());
+        assert!(metrics.value("process_open_fds").unwrap() < 64.0);
+        drop(flood);
+        exporter.wait_for_another_check();
+    }
+    assert_eq!(exporter.logged("cannot accept"), 0, "there were always descriptors left: {}", exporter.log());
 }
