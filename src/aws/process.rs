@@ -9,7 +9,7 @@ use super::rate_limit::{RateLimiter, longest_wait};
 use super::reception::{LARGE_ANSWERS, Reception};
 use super::session::{RefusedSession, RoleCredentials, RoleSession};
 use super::sts::Sts;
-use super::transport::{self, ATTEMPT_TIMEOUT, Lane, ServiceClient};
+use super::transport::{self, ATTEMPT_TIMEOUT, Lane, Permits, ServiceClient};
 use super::truncation::{JsonGuard, TruncationGuard};
 use crate::model::{Access, Role};
 use crate::source::{MemberLister, SourceError};
@@ -83,8 +83,7 @@ pub struct Settings {
 pub struct Process {
     settings: Settings,
     observer: Arc<dyn RequestObserver>,
-    /// Requests under way.
-    permits: Arc<Semaphore>,
+    permits: Permits,
     /// Turns at receiving large answers.
     pub(super) large_answers: Arc<Semaphore>,
     configuration: Blocking<SdkConfig>,
@@ -107,7 +106,7 @@ impl Process {
     /// Nothing is read or called yet.
     pub fn new(settings: Settings, observer: Arc<dyn RequestObserver>) -> Arc<Self> {
         Arc::new(Process {
-            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            permits: Permits::new(settings.concurrency),
             large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
             settings,
             observer,
@@ -131,7 +130,7 @@ impl Process {
         };
         // A partition of its own for each account: one that is throttled does not use up the retries of others.
         let retry_partition = RetryPartition::custom(partition.to_owned()).build();
-        let lane = Lane::new(concurrency, RateLimiter::new(max_requests_per_second), Arc::clone(&self.permits));
+        let lane = Lane::new(concurrency, RateLimiter::new(max_requests_per_second), self.permits.clone());
         // A request waits for those of its account.
         let wait = longest_wait(max_requests_per_second, ACCOUNT_CONCURRENCY).saturating_mul(MAX_ATTEMPTS);
         let limits = Limits {
@@ -180,8 +179,7 @@ impl Process {
     }
 
     fn share(&self, config: SdkConfig) -> Shared {
-        let lane =
-            |concurrency, rate| Arc::new(Lane::new(concurrency, RateLimiter::new(rate), Arc::clone(&self.permits)));
+        let lane = |concurrency, rate| Arc::new(Lane::new(concurrency, RateLimiter::new(rate), self.permits.clone()));
         let http_client = config.http_client().unwrap_or_else(transport::http_client);
         let clock = Arc::new(ClockSkew::new(Arc::clone(&self.observer)));
         let sts_lane = lane(STS_CONCURRENCY, STS_REQUESTS_PER_SECOND);

@@ -17,7 +17,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, RuntimeComponentsBuilder};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -26,6 +27,12 @@ use tokio::time::timeout;
 /// The largest answers are a page of GetAccountAuthorizationDetails and a credential report, with some megabytes each. The
 /// SDK keeps an answer in memory: what never ends must not fill it.
 pub(super) const LARGEST_ANSWER: usize = 32 << 20;
+
+/// A page of a thousand users has half of this.
+const SMALL_ANSWER: usize = 1 << 20;
+
+/// Larger answers to requests that have no [`Reception`], received at the same time.
+const OVERSIZED_ANSWERS: usize = 4;
 
 /// No single attempt takes longer, from the moment at which it may be sent; IAM answers in well under a second, a large
 /// page in a few.
@@ -47,18 +54,35 @@ pub(super) fn http_client() -> SharedHttpClient {
     })
 }
 
+/// The limits that all requests of the process share.
+#[derive(Debug, Clone)]
+pub(super) struct Permits {
+    /// Requests under way.
+    requests: Arc<Semaphore>,
+    /// Answers that turn out to be large, though they are not expected to be.
+    oversized: Arc<Semaphore>,
+}
+
+impl Permits {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Permits {
+            requests: Arc::new(Semaphore::new(concurrency)),
+            oversized: Arc::new(Semaphore::new(OVERSIZED_ANSWERS)),
+        }
+    }
+}
+
 /// What a request waits for before it is sent.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// Requests under way with this lane; they do not wait for each other otherwise.
     own: Semaphore,
     limiter: RateLimiter,
-    /// Requests under way in the whole process.
-    all: Arc<Semaphore>,
+    all: Permits,
 }
 
 impl Lane {
-    pub(super) fn new(concurrency: usize, limiter: RateLimiter, all: Arc<Semaphore>) -> Self {
+    pub(super) fn new(concurrency: usize, limiter: RateLimiter, all: Permits) -> Self {
         Lane { own: Semaphore::new(concurrency), limiter, all }
     }
 
@@ -76,8 +100,8 @@ impl Lane {
         // The semaphores are never closed.
         let _own = self.own.acquire().await;
         self.limiter.acquire().await;
-        let counted = Arc::clone(&self.all).acquire_owned().await.ok();
-        let exchange = timeout(ATTEMPT_TIMEOUT, exchange(inner, request, clock, reception));
+        let counted = Arc::clone(&self.all.requests).acquire_owned().await.ok();
+        let exchange = timeout(ATTEMPT_TIMEOUT, exchange(inner, request, clock, reception, &self.all.oversized));
         let (exchanged, _) = hold_while(counted, exchange).await;
         exchanged.unwrap_or_else(|_| Err(ConnectorError::timeout(NoAnswer.into())))
     }
@@ -89,6 +113,7 @@ async fn exchange(
     request: HttpRequest,
     clock: &ClockSkew,
     reception: Option<&Reception>,
+    oversized: &Arc<Semaphore>,
 ) -> Result<HttpResponse, ConnectorError> {
     let sent_at = SystemTime::now();
     let mut response = inner.call(request).await?;
@@ -96,16 +121,39 @@ async fn exchange(
         clock.observe(date, sent_at, SystemTime::now());
     }
     let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-    let receiving = Limited::new(body, LARGEST_ANSWER).collect();
+    let body = Limited::new(body, LARGEST_ANSWER);
     let received = match reception.filter(|_| response.status().is_success()) {
-        Some(reception) => reception.receive(receiving).await,
-        None => receiving.await,
+        Some(reception) => reception.receive(body.collect()).await.map(Collected::to_bytes),
+        None => receive_small(body, oversized).await,
     };
-    let body = received.map_err(|error| {
+    let bytes = received.map_err(|error| {
         if error.is::<LengthLimitError>() { ConnectorError::other(error, None) } else { ConnectorError::io(error) }
     })?;
-    *response.body_mut() = SdkBody::from(body.to_bytes());
+    *response.body_mut() = SdkBody::from(bytes);
     Ok(response)
+}
+
+/// Receives an answer that is expected to be small. What follows the first [`SMALL_ANSWER`] bytes is received in turns: a
+/// proxy that answers each request without end must not fill the memory.
+async fn receive_small(mut body: Limited<SdkBody>, oversized: &Arc<Semaphore>) -> Result<Bytes, BoxError> {
+    let mut bytes = Vec::new();
+    if !receive_up_to(SMALL_ANSWER, &mut body, &mut bytes).await? {
+        // The semaphore is never closed.
+        let permit = Arc::clone(oversized).acquire_owned().await.ok();
+        hold_while(permit, receive_up_to(LARGEST_ANSWER, &mut body, &mut bytes)).await.0?;
+    }
+    Ok(bytes.into())
+}
+
+/// Receives until there are more bytes than this, or to the end. Returns whether it is the end.
+async fn receive_up_to(most: usize, body: &mut Limited<SdkBody>, bytes: &mut Vec<u8>) -> Result<bool, BoxError> {
+    while bytes.len() <= most {
+        let Some(frame) = body.frame().await else { return Ok(true) };
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(false)
 }
 
 /// A client of one service, for one account or for all, on top of the shared one.
@@ -166,7 +214,6 @@ mod tests {
     use super::*;
     use crate::aws::counting::RequestObserver;
     use crate::aws::reception::COUNTED;
-    use bytes::Bytes;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -211,7 +258,8 @@ mod tests {
     }
 
     fn lane(own: usize, all: &Arc<Semaphore>) -> Arc<Lane> {
-        Arc::new(Lane::new(own, RateLimiter::new(1e6), Arc::clone(all)))
+        let all = Permits { requests: Arc::clone(all), ..Permits::new(1) };
+        Arc::new(Lane::new(own, RateLimiter::new(1e6), all))
     }
 
     async fn send(lane: Arc<Lane>, inner: SharedHttpConnector) -> Result<HttpResponse, ConnectorError> {
