@@ -99,18 +99,6 @@ fn an_account_whose_session_is_refused_gets_a_new_one() {
 }
 
 #[test]
-fn sessions_outlast_an_outage_of_sts() {
-    let iam = fake("2");
-    let exporter = often(&iam, &format!("accounts: [{ROLE_2}]\n"));
-    ready(&exporter);
-    iam.fail(On::operation("AssumeRole"), Fault::SERVICE_FAILURE);
-    iam.forget_calls();
-    wait_until("more checks", || iam.calls_in("222222222222") > 20);
-    let metrics = exporter.metrics();
-    assert_eq!((accounts(&metrics, 1.0), accounts(&metrics, 0.0)), ("2".into(), String::new()));
-}
-
-#[test]
 fn short_sessions_are_renewed_between_checks() {
     let iam = fake("2");
     iam.change_organization(|o| o.session = SignedDuration::from_secs(4));

@@ -1,14 +1,12 @@
 //! Failures are reported, and never remove or replace known data.
 
-use crate::common::{Account, FakeIam, Fault, On, Pages, Report};
+use crate::common::{Account, FakeIam, Fault, On, Pages};
 use crate::exporter::{Exporter, check, cli, serve, wait_for, wait_until};
 use crate::metrics::Metrics;
-use jiff::SignedDuration;
 
 const UP: &str = r#"iam_key_exporter_account_up{account_id="123456789012"}"#;
 const UP_UNKNOWN: &str = r#"iam_key_exporter_account_up{account_id="unknown"}"#;
 const LAST_SUCCESS: &str = r#"iam_key_exporter_account_last_success_timestamp_seconds{account_id="123456789012"}"#;
-const FACTS: &str = r#"iam_key_exporter_account_facts_timestamp_seconds{account_id="123456789012"}"#;
 const UNKNOWN_USERS: &str = r#"aws_iam_users{account_id="123456789012",status="unknown"}"#;
 const VIOLATIONS: &str = r#"aws_iam_access_key_violations{account_id="123456789012",rule="multiple_active_keys"}"#;
 
@@ -55,14 +53,6 @@ fn credentials_that_aws_does_not_know() {
     fails_from_the_start(&serve(&iam, ["--check.interval=100ms"]), "credentials");
 }
 
-#[test]
-fn access_denied_on_everything() {
-    let iam = FakeIam::start(Account::example());
-    iam.fail(On::EVERYTHING, Fault::ACCESS_DENIED);
-    let metrics = fails_from_the_start(&serve(&iam, ["--check.interval=100ms"]), "access_denied");
-    assert!(metrics.request_failures("GetCallerIdentity", "AccessDenied") >= 2.0);
-}
-
 /// GetCallerIdentity needs no permission: so the account is known, and nothing else.
 #[test]
 fn access_denied_on_everything_but_the_identity() {
@@ -76,32 +66,6 @@ fn access_denied_on_everything_but_the_identity() {
         assert_eq!(metrics.value(UP), Some(0.0), "{collector}");
         assert_eq!(metrics.value(UP_UNKNOWN), None, "{collector}: the placeholder goes when the account is known");
     }
-}
-
-#[test]
-fn no_users_keys_can_be_read() {
-    let iam = FakeIam::start(Account::example());
-    iam.fail(On::operation("ListAccessKeys"), Fault::ACCESS_DENIED);
-    fails_from_the_start(&serve(&iam, ["--collector=live"]), "access_denied");
-}
-
-/// The SDK tries longer than each of these checks may take, until its budget of retries is used up.
-#[test]
-fn no_server_listens_at_the_address_of_aws() {
-    // A port that was free a moment ago and is unused.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let command = |name: &str| cli([name, "--collector=live"]).credentials().env("AWS_ENDPOINT_URL", &endpoint);
-    let exporter = command("serve").args(["--check.interval=50ms", "--check.timeout=50ms"]).serve();
-    let metrics = wait_for("connection", || Some(exporter.metrics()).filter(|m| m.failures("connection") >= 3.0));
-    assert_eq!(metrics.inventory(), "");
-    assert_eq!(metrics.value(UP_UNKNOWN), Some(0.0));
-    assert_eq!(exporter.get("/livez").status, 200);
-    assert_eq!(exporter.get("/readyz").status, 503);
-    assert!(exporter.log().contains("cannot reach AWS for GetCallerIdentity"), "{}", exporter.log());
-
-    let ran = command("check").arg("--check.timeout=1s").run().expect(3);
-    assert_eq!(ran.stdout(), "");
 }
 
 #[test]
@@ -172,77 +136,6 @@ fn throttling_that_outlasts_all_retries() {
     assert_eq!(iam.calls_of("ListUsers"), 8, "as many attempts as it may make, no more");
 }
 
-/// Each failure separately, after a successful check: the data stays byte for byte the same.
-#[test]
-fn failures_after_a_good_check_change_no_data() {
-    let broken = "<ListUsersResponse><ListUsersResult><Users><member><UserName>bob</Us";
-    let failures: [(&str, On, Fault, &str); 13] = [
-        ("live", On::EVERYTHING, Fault::ACCESS_DENIED, "access_denied"),
-        ("live", On::operation("ListUsers"), Fault::BAD_TOKEN, "credentials"),
-        ("live", On::operation("ListUsers"), Fault::Hang, "timeout"),
-        ("live", On::operation("ListUsers"), Fault::instead("text/xml", broken), "unexpected_response"),
-        (
-            "live",
-            On::operation("ListUsers"),
-            Fault::instead("text/html", "<html><p>Login</html>"),
-            "unexpected_response",
-        ),
-        ("live", On::operation("ListUsers"), Fault::instead("text/xml", ""), "unexpected_response"),
-        ("live", On::operation("ListUsers"), Fault::instead("application/json", "{}"), "unexpected_response"),
-        ("live", On::operation("ListAccessKeys"), Fault::ACCESS_DENIED, "access_denied"),
-        ("live", On::operation("GetAccountSummary"), Fault::instead("text/html", "<html>"), "unexpected_response"),
-        ("auto", On::operation("GetAccountSummary"), Fault::ACCESS_DENIED, "access_denied"),
-        ("report", On::operation("GenerateCredentialReport"), Fault::ACCESS_DENIED, "access_denied"),
-        ("report", On::operation("GetCredentialReport"), Fault::ACCESS_DENIED, "access_denied"),
-        ("report", On::operation("GetCredentialReport"), Fault::instead("text/html", "<html>"), "unexpected_response"),
-    ];
-    for (collector, on, fault, reason) in failures {
-        let what = format!("{collector}, {on:?}, {fault:?}");
-        let iam = FakeIam::start(Account::example().root_keys(1));
-        // Old enough to be transferred by every check.
-        iam.set_report(Report::Fresh { age: SignedDuration::from_hours(4) });
-        let exporter = serve(&iam, [format!("--collector={collector}"), "--check.timeout=10s".into()]);
-        let before = exporter.wait_for_success();
-        assert_eq!(before.value(VIOLATIONS), Some(2.0), "{what}");
-        assert_eq!(exporter.get("/readyz").status, 200);
-
-        if matches!(fault, Fault::Hang) {
-            // Short enough for a hanging check, and long enough for a successful one.
-            drop(exporter);
-            hanging_after_a_good_check(&iam, on, fault);
-            continue;
-        }
-        iam.fail(on, fault);
-        let after = wait_for(&what, || Some(exporter.metrics()).filter(|m| m.failures(reason) >= 2.0));
-        assert_eq!(after.inventory(), before.inventory(), "{what}");
-        assert_eq!(after.value(UP), Some(0.0), "{what}");
-        assert!(after.value(LAST_SUCCESS) >= before.value(LAST_SUCCESS), "{what}");
-        assert_eq!(exporter.get("/readyz").status, 200, "{what}: ready stays ready");
-        assert_eq!(exporter.logged("check failed"), 1, "{what}:\n{}", exporter.log());
-
-        // A failed check does not affect the next successful one.
-        let (facts, success) = (after.value(FACTS), after.value(LAST_SUCCESS));
-        let later = exporter.metrics();
-        assert_eq!((later.value(FACTS), later.value(LAST_SUCCESS)), (facts, success), "{what}: dates stand still");
-        iam.heal();
-        let healed = exporter.wait_for_success();
-        assert!(healed.value(LAST_SUCCESS) > success, "{what}");
-        assert_eq!(healed.inventory(), before.inventory(), "{what}");
-        // The first one, and the recovery; a line may take a moment.
-        wait_until(&what, || exporter.logged("check succeeded") == 2);
-    }
-}
-
-fn hanging_after_a_good_check(iam: &FakeIam, on: On, fault: Fault) {
-    let exporter = serve(iam, ["--collector=live", "--check.timeout=2s"]);
-    let before = exporter.wait_for_success();
-    iam.fail(on, fault);
-    let after =
-        wait_for("a check that timed out", || Some(exporter.metrics()).filter(|m| m.failures("timeout") >= 1.0));
-    assert_eq!(after.inventory(), before.inventory());
-    assert_eq!(after.value(UP), Some(0.0));
-}
-
 /// A truncated response must not be taken for a short list, regardless of where it ends.
 #[test]
 fn a_cut_off_answer_is_no_answer() {
@@ -277,15 +170,6 @@ fn passing_troubles_are_retried() {
         assert_eq!(ran.code(), 1, "{fault:?}: {}", ran.stderr());
         assert_eq!(iam.calls_of("ListUsers"), 3, "{fault:?}: twice in vain, then the answer");
     }
-}
-
-#[test]
-fn a_503_that_stays_is_a_service_failure() {
-    let iam = FakeIam::start(Account::example());
-    iam.fail(On::operation("ListUsers"), Fault::status(503));
-    let ran = check(&iam, ["--collector=live"]).expect(3);
-    assert!(ran.stderr().contains("(service_failure)"), "{}", ran.stderr());
-    assert_eq!(ran.stdout(), "");
 }
 
 #[test]
@@ -370,16 +254,6 @@ fn whatever_goes_wrong_with_one_user_concerns_that_user_only() {
         assert_eq!(statuses["unknown"], 1, "{fault:?}: {statuses}");
         assert_eq!(statuses["violation"], 2, "{fault:?}: {statuses}");
     }
-}
-
-#[test]
-fn a_user_that_vanishes_in_mid_check_is_gone_and_no_error() {
-    let iam = FakeIam::start(Account::example());
-    iam.fail(On::keys_of("bob"), Fault::NO_SUCH_ENTITY);
-    let ran = check(&iam, ["--collector=live", "--output=json"]).expect(1);
-    let json = ran.json();
-    assert!(json["users"].as_array().unwrap().iter().all(|u| u["name"] != "bob"));
-    assert_eq!(json["summary"]["users"]["unknown"], 0);
 }
 
 /// The root user's keys are requested with a separate call, which can fail separately.

@@ -87,14 +87,22 @@ fn answers() -> Vec<Injection> {
                 w.fail(On::operation(LIST_USERS), Fault::instead("text/html", "<html><p>Login</p></html>"));
             });
         }),
+        Injection::new("HTML instead of the account's summary", |row| {
+            listing(row, |w| w.fail(On::operation("GetAccountSummary"), Fault::instead("text/html", "<html>")));
+        }),
         Injection::new("empty body", |row| {
             listing(row, |w| w.fail(On::operation(LIST_USERS), Fault::instead("text/xml", "")));
         }),
         Injection::new("a body without end", |row| {
             listing(row, |w| w.fail(On::operation(LIST_USERS), Fault::Endless));
         }),
-        Injection::new("bodies without end, for the keys of each user", |row| {
-            listing(row, |w| w.fail(On::operation("ListAccessKeys"), Fault::Endless));
+        Injection::new("bodies without end, eight at a time", |row| {
+            Scenario::live(|w| {
+                w.iam.change(|a| a.users.extend((0..12).map(|i| User::new(&format!("many-{i}"), []))));
+                w.fail(On::operation("ListAccessKeys"), Fault::Endless);
+            })
+            .heal(|w| w.iam.change(|account| account.users.retain(|user| !user.name.starts_with("many-"))))
+            .run(row);
         }),
         Injection::new("JSON instead of XML", |row| {
             listing(row, |w| w.fail(On::operation(LIST_USERS), Fault::instead("application/json", "{}")));
@@ -228,6 +236,15 @@ fn reports() -> Vec<Injection> {
         Injection::new("AccessDenied on the report", |row| {
             report(row, |w| w.fail(On::operation(GENERATE), Fault::ACCESS_DENIED));
         }),
+        Injection::new("AccessDenied on the transfer of the report", |row| {
+            report(row, |w| w.fail(On::operation(GET), Fault::ACCESS_DENIED));
+        }),
+        Injection::new("AccessDenied on the number of users, which decides on the collector", |row| {
+            report(row, |w| w.fail(On::operation("GetAccountSummary"), Fault::ACCESS_DENIED));
+        }),
+        Injection::new("HTML instead of the report", |row| {
+            report(row, |w| w.fail(On::operation(GET), Fault::instead("text/html", "<html>")));
+        }),
         Injection::new("stale report (from the start)", |row| {
             report(row, |w| w.report_of(w.right_report(), now() - SignedDuration::from_hours(240)));
         }),
@@ -318,6 +335,9 @@ fn credentials() -> Vec<Injection> {
         }),
         Injection::new("AccessDenied on one operation", |row| {
             listing(row, |w| w.fail(On::operation(LIST_USERS), Fault::ACCESS_DENIED));
+        }),
+        Injection::new("AccessDenied on the keys of all users", |row| {
+            listing(row, |w| w.fail(On::operation("ListAccessKeys"), Fault::ACCESS_DENIED));
         }),
         Injection::new("AccessDenied on GetAccountSummary", |row| {
             listing(row, |w| w.fail(On::operation("GetAccountSummary"), Fault::ACCESS_DENIED));

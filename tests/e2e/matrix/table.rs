@@ -159,6 +159,21 @@ fn outside_of_code(text: &str, separator: char) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
+/// Tests that the document names, and that exist, in files that are not in this crate as well.
+#[test]
+fn the_tests_that_are_named_exist() {
+    let document = include_str!("../../../docs/reliability.md");
+    let named: Vec<(&str, &str)> =
+        document.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for (file, name) in named {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let is_test = |start: &str| source.contains(&format!("{start} {name}("));
+        assert!(is_test("fn") || is_test("def"), "{file} has no test {name}");
+    }
+}
+
 #[test]
 fn a_row_is_parsed() {
     let row = Row::parse(
