@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers bench-web fuzz dist reproducible chart dashboards fmt clean
+.PHONY: help test test-deploy check tools demo bench bench-scale bench-peers bench-web fuzz soak dist reproducible chart dashboards fmt clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench-web: ## Scrapes while 1,000 idle and 200 slow clients hold connections
 
 fuzz: ## Fuzz targets, 10 million executions each (hours; a nightly compiler and cargo-fuzz)
 	@scripts/fuzz
+
+soak: ## 10,000 checks with faults sprinkled in: memory and file descriptors stay flat
+	@SOAK_CHECKS=$${SOAK_CHECKS:-10000} cargo test --locked --test e2e soak:: -- --nocapture
 
 dist: ## Everything of a release that can be built here, into dist/
 	@scripts/dist

@@ -31,6 +31,7 @@ mod requests;
 mod roles;
 mod secrets;
 mod shutdown;
+mod soak;
 mod status_codes;
 mod trust;
 mod verify_aws;
