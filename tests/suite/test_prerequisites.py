@@ -19,7 +19,7 @@ OTHERS = {"cargo", "rustc", "rustup", "go", "gofmt", "node", "npm", "iam-key-exp
 # Called only where they exist: to become root, to install what is missing.
 OPTIONAL = {"apt-get", "sudo"}
 # Developers call these by hand, no test does.
-BY_HAND = {"benches/check", "benches/peers/run", "benches/run", "benches/scrape"}
+BY_HAND = {"benches/check", "benches/peers/run", "benches/run", "benches/scrape", "benches/web/run"}
 
 BUILTINS = set(
     "alias break builtin case cd command compgen complete continue declare do done echo elif else esac eval exec exit export false fi for"
