@@ -43,7 +43,8 @@ impl Settings {
         if is_empty(text) {
             return Ok(Settings::default());
         }
-        let settings: Settings = serde_saphyr::from_str(text).map_err(|e| FileError::Yaml(one_line(text, &e)))?;
+        let settings: Settings =
+            serde_saphyr::from_str_with_options(text, options()).map_err(|e| FileError::Yaml(one_line(text, &e)))?;
         settings.check_exemptions()?;
         settings.check_accounts()?;
         Ok(settings)
@@ -99,6 +100,11 @@ pub(super) fn is_empty(text: &str) -> bool {
     text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---")
 }
 
+/// The size of the file is the limit: the library's own are reached by 36,000 exemptions. Aliases stay limited.
+pub(super) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { budget: serde_saphyr::budget! { max_nodes: 8_000_000, max_events: 16_000_000 } }
+}
+
 /// The library's message with the name of the key, without hints for users of the library. Its first line: those that
 /// follow are lines of the file around the mistake, which can contain an external ID.
 pub(super) fn one_line(text: &str, error: &serde_saphyr::Error) -> String {
@@ -141,6 +147,13 @@ mod tests {
         for text in ["", "# nothing\n", "---\n", "{}", empty] {
             assert_eq!(Settings::from_yaml(text), Ok(Settings::default()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn long_lists_are_read() {
+        let tags: Vec<String> = (0..300_000).map(|i| i.to_string()).collect();
+        let settings = Settings::from_yaml(&format!("collect: {{tags: ['{}']}}\n", tags.join("','"))).unwrap();
+        assert_eq!(settings.collect.tags.len(), 300_000);
     }
 
     #[test]

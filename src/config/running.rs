@@ -1,5 +1,6 @@
 //! The settings by which another process reaches a running exporter.
 
+use super::file::options;
 use super::settings::WebSection;
 use super::{DEMO, Given, MAX_FILE_BYTES, Settings};
 use crate::files::{self, Bounds};
@@ -28,7 +29,7 @@ impl Given {
             None if self.demo => DEMO.to_owned(),
             None => String::new(),
         };
-        let file: WebOfFile = serde_saphyr::from_str(&text).unwrap_or_default();
+        let file: WebOfFile = serde_saphyr::from_str_with_options(&text, options()).unwrap_or_default();
         let mut settings = Settings { web: file.web.unwrap_or_default(), ..Settings::default() };
         // Flags and variables were checked one by one.
         let _ = self.apply(&mut settings);
