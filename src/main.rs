@@ -132,11 +132,14 @@ async fn verify_config(args: VerifyArgs) -> ExitCode {
 }
 
 async fn healthcheck(args: HealthcheckArgs) -> ExitCode {
-    let target = match args.url {
-        Some(url) => Target::of_url(&url),
+    let (target, hint) = match args.url {
+        Some(url) => (Target::of_url(&url), ""),
         None => {
             let given: Given = args.config.into();
-            Target::of_settings(&given.web_of_running())
+            let web = given.web_of_running();
+            let may_be_protected = web.config_file.is_some() && web.probe_address.is_none();
+            let hint = "; with TLS or authentication, set --web.probe-address";
+            (Target::of_settings(&web), if may_be_protected { hint } else { "" })
         }
     };
     let answer = match target {
@@ -145,8 +148,8 @@ async fn healthcheck(args: HealthcheckArgs) -> ExitCode {
     };
     match answer {
         Ok(status) if status.is_success() => ExitCode::SUCCESS,
-        Ok(status) => fail(1, &format!("unhealthy: {status}")),
-        Err(error) => fail(1, &error),
+        Ok(status) => fail(1, &format!("unhealthy: {status}{hint}")),
+        Err(error) => fail(1, &format!("{error}{hint}")),
     }
 }
 

@@ -133,7 +133,7 @@ async fn secure_and_serve(
     stream: Stream,
     connection: Arc<Connection>,
     server: &Server,
-    draining: watch::Receiver<()>,
+    mut draining: watch::Receiver<()>,
 ) -> Result<(), ConnectionError> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -145,7 +145,11 @@ async fn secure_and_serve(
         return serve_http(stream, Protocol::Http1, connection, generation, server, draining).await;
     };
     // Until the end of the handshake the connection is a silent one for the limits.
-    let stream = tls::handshake(stream, tls).await?;
+    let stream = tokio::select! {
+        secured = tls::handshake(stream, tls) => secured?,
+        // Nothing was asked yet.
+        _ = draining.changed() => return Ok(()),
+    };
     drop(web);
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(tls::H2) => Protocol::Http2,

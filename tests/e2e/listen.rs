@@ -227,3 +227,23 @@ fn healthcheck_ignores_what_is_wrong_elsewhere_in_the_file() {
     let systemd = cli(["healthcheck", "--web.systemd-socket"]).run().expect(1);
     assert!(systemd.stderr().contains("--web.probe-address"), "{}", systemd.stderr());
 }
+
+/// With TLS, the plain address of probes is what a health check of the image can ask.
+#[test]
+fn healthcheck_of_a_protected_exporter_names_the_address_of_probes() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Of "x", with the least cost.
+    let users = "basic_auth_users: { x: $2b$04$8lTYfsWlRuJzNhHPKCsWxOmd4r0A3v8ZPJUqQWAFZR0tWnDWmM3iC }\n";
+    let configured = |command: Cli| {
+        let address = format!("127.0.0.1:{port}");
+        command
+            .file("web.yml", users)
+            .env("IAM_KEY_EXPORTER_WEB_CONFIG_FILE", "web.yml")
+            .env("IAM_KEY_EXPORTER_WEB_LISTEN_ADDRESS", address)
+    };
+    let _exporter = configured(command([])).serve_as_configured();
+    let refused = configured(cli(["healthcheck"])).run().expect(1);
+    for words in ["401", "--web.probe-address"] {
+        assert!(refused.stderr().contains(words), "{}", refused.stderr());
+    }
+}

@@ -191,6 +191,17 @@ fn unfinished_handshakes_are_evicted_for_new_connections() {
 }
 
 #[test]
+fn unfinished_handshakes_do_not_delay_the_end() {
+    let exporter = serve(SERVER);
+    let silent = http::connect(exporter.address()).unwrap();
+    assert!(accepted(&client(), &exporter), "connections are accepted in their order");
+    exporter.signal("TERM");
+    assert_eq!(exporter.wait_for_end().0.code(), Some(0));
+    assert_eq!(exporter.logged("drain timeout"), 0, "{}", exporter.log());
+    drop(silent);
+}
+
+#[test]
 fn http_2_is_negotiated_unless_it_is_off() {
     let chosen = |exporter: &Exporter, alpn: &[&str]| {
         let mut connection = Offer { alpn, ..Offer::default() }.client().connect(exporter.address()).ok()?;
