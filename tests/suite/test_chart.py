@@ -24,7 +24,9 @@ import threading
 import pytest
 import yaml
 
-from harness import ROOT, TOOLS, Process, Prometheus, Samples, exporter_binary, free_port, request, wait_until
+from certificates import Authority
+from chartpod import Pod
+from harness import ROOT, TOOLS, Prometheus, Samples, exporter_binary, free_port, request, wait_until
 from helm import CASES, CHART, HELMS, case_name, find, helm_environment, merged, objects, run, workload
 
 DATA = ROOT / "tests" / "suite" / "chart"
@@ -240,7 +242,7 @@ def test_the_cases_render_every_template():
     """Every template renders an object in at least one case."""
     sources = {source for case in CASES for source in re.findall(r"^# Source: iam-key-exporter/(.+)$", rendered(case), re.MULTILINE)}
     templates = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")}
-    assert templates - sources == {"templates/validate.yaml", "templates/web-secret.yaml"}
+    assert templates - sources == {"templates/validate.yaml"}
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -495,11 +497,25 @@ def test_objects_find_each_other(case):
 
     # All objects use the same port, and mounted volumes exist.
     assert f"--web.listen-address=:{ports['metrics']}" in container["args"]
+    web = next((each.partition("=")[2] for each in container["args"] if each.startswith("--web.config.file=")), None)
+    # Only the port that has neither TLS nor authentication is for kubelets.
+    plain = "metrics" if web is None else "probes"
+    assert set(ports) == {"metrics", plain}
+    assert web is None or f"--web.probe-address=:{ports['probes']}" in container["args"]
     for probe in ("livenessProbe", "readinessProbe"):
         if probe in container:
-            assert container[probe]["httpGet"]["port"] in ports
+            assert container[probe]["httpGet"]["port"] == plain
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+    if web is not None:
+        paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert web.startswith(paths["web-config"] + "/")
+        rendered_secret = [each for each in manifests if each["kind"] == "Secret" and each["metadata"]["name"] == volumes["web-config"]["secret"]["secretName"]]
+        for each in rendered_secret:
+            assert each["metadata"]["namespace"] == namespace
+            server = yaml.safe_load(each["stringData"][web.rpartition("/")[2]]).get("tls_server_config", {})
+            mounted = {f"{paths[name]}/{item['path']}" for name in ("web-tls", "web-client-ca") for item in volumes[name]["secret"]["items"]}
+            assert {path for key, path in server.items() if key.endswith("_file")} == mounted
     if "configMap" in volumes["config"]:
         config = find(manifests, "ConfigMap", volumes["config"]["configMap"]["name"])
         assert config["metadata"]["namespace"] == namespace
@@ -521,14 +537,14 @@ def test_objects_find_each_other(case):
             assert not matches(monitor["selector"]["matchLabels"], headless["metadata"]["labels"]), "every shard would be scraped twice"
         # The test asks each shard, at the name that the cluster's DNS knows it by.
         for test in test_pods:
-            names = [f"http://{exporter['metadata']['name']}-{n}.{headless['metadata']['name']}:{ports['metrics']}/readyz" for n in range(exporter["spec"]["replicas"])]
+            names = [f"http://{exporter['metadata']['name']}-{n}.{headless['metadata']['name']}:{ports[plain]}/readyz" for n in range(exporter["spec"]["replicas"])]
             assert [container["args"] for container in test["spec"]["containers"]] == [["healthcheck", f"--url={name}"] for name in names]
     if services:
         (service,) = services
         selectors.append(service["spec"]["selector"])
         assert service["metadata"]["namespace"] == namespace
-        (port,) = service["spec"]["ports"]
-        assert port["targetPort"] in ports
+        port, *others = service["spec"]["ports"]
+        assert [each["targetPort"] for each in (port, *others)] == list(ports)
         if "ServiceMonitor" in kinds:
             monitor = find(manifests, "ServiceMonitor")["spec"]
             assert matches(monitor["selector"]["matchLabels"], service["metadata"]["labels"])
@@ -546,9 +562,10 @@ def test_objects_find_each_other(case):
         selectors.append(policy["podSelector"]["matchLabels"])
         assert policy["ingress"][0]["ports"] == [{"port": ports["metrics"], "protocol": "TCP"}]
         for test in test_pods:
-            peers = policy["ingress"][0].get("from", [{"podSelector": {"matchLabels": {}}}])
+            rule, *_ = [each for each in policy["ingress"] if each["ports"] == [{"port": ports[plain], "protocol": "TCP"}]]
+            peers = rule.get("from", [{"podSelector": {"matchLabels": {}}}])
             assert any(
-                "namespaceSelector" not in peer and matches(peer["podSelector"]["matchLabels"], test["metadata"]["labels"])
+                "podSelector" in peer and "namespaceSelector" not in peer and matches(peer["podSelector"]["matchLabels"], test["metadata"]["labels"])
                 for peer in peers
             ), "helm test is kept out"
     for selector in selectors:
@@ -912,55 +929,6 @@ def test_the_guides_service_account_is_the_one_that_the_trust_policies_name():
 # --- the exporter with the chart's arguments ----------------------------------------------------------------------
 
 
-class Pod(Process):
-    """The exporter's container as rendered, run as a process: its arguments, its environment only, its volumes."""
-
-    def __init__(self, manifests, directory, contents=None, environment=None, command=None, number=0):
-        pod = workload(manifests)["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        mounts = {}
-        for mount in container["volumeMounts"]:
-            mounts[mount["mountPath"]] = directory / mount["name"]
-            mounts[mount["mountPath"]].mkdir(parents=True)
-        for volume in pod["volumes"]:
-            source = volume.get("configMap", {}).get("name")
-            data = (contents or {}).get(volume["name"])
-            if data is None and source is not None:
-                data = find(manifests, "ConfigMap", source)["data"]
-            for name, text in (data or {}).items():
-                (directory / volume["name"] / name).write_text(text)
-        self.port = container["ports"][0]["containerPort"]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.container = container
-        arguments = [self._mounted(argument, mounts) for argument in container["args"]]
-        if command:
-            arguments[0] = command
-        # What a file of the configuration names is a mounted one, too.
-        for file in (directory / "config").iterdir():
-            file.write_text(self._mounted(file.read_text(), mounts))
-        super().__init__([exporter_binary(), *arguments])
-        given = {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
-        for each in container.get("env", []):
-            if each.get("valueFrom", {}).get("fieldRef") == {"fieldPath": "metadata.name"}:
-                given[each["name"]] = f"{workload(manifests)['metadata']['name']}-{number}"
-        self.environment = given | (environment or {})
-
-    @staticmethod
-    def _mounted(text, mounts):
-        for path, directory in mounts.items():
-            text = text.replace(path + "/", f"{directory}/")
-        return text
-
-    def wait_ready(self):
-        if self.arguments[1] == "serve":
-            self.wait_url(self.url + self.container["livenessProbe"]["httpGet"]["path"])
-
-    def metrics(self):
-        answer = request(self.url + "/metrics")
-        assert answer.status == 200
-        return Samples.parse(answer.body)
-
-
 NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 CREDENTIAL_REPORT = (
@@ -999,12 +967,17 @@ def test_the_exporter_takes_arguments_and_configuration(case, tmp_path):
     secret = yaml.safe_load(case.read_text()).get("existingConfigSecret")
     if secret:
         contents["config"] = {secret["key"]: "check:\n  interval: 7m\n"}
+    issued = Authority("tests").issue("tests")
+    contents["web-tls"] = issued | {"server.crt": issued["tls.crt"], "server.key": issued["tls.key"]}
+    contents["web-client-ca"] = {"tls.crt": issued["ca.crt"]}
+    if "existingSecret" in yaml.safe_load(case.read_text()).get("web", {}):
+        contents["web-config"] = {"web.yaml": "tls_server_config: { cert_file: /etc/iam-key-exporter-tls/server.crt, key_file: /etc/iam-key-exporter-tls/server.key }\n"}
     with Pod(objects(rendered(case)), tmp_path, contents, NO_METADATA, command="verify-config") as pod:
         assert pod.wait() == 0, pod.log
         effective = yaml.safe_load(pod.log)
-        (file,) = (tmp_path / "config").iterdir()
+        (file,) = (tmp_path / "config").glob("[!.]*")
         assert_in_effect(yaml.safe_load(file.read_text()), effective)
-        assert effective["web"]["listen_address"] == [f":{pod.port}"]
+        assert effective["web"]["listen_address"] == [f"127.0.0.1:{pod.port}"]
 
 
 def test_the_exporter_refuses_a_configuration_that_is_wrong(tmp_path):
@@ -1013,6 +986,38 @@ def test_the_exporter_refuses_a_configuration_that_is_wrong(tmp_path):
     with Pod(objects(template(secret)), tmp_path, {"config": {"config.yaml": "polcy: {}\n"}}, command="verify-config") as pod:
         assert pod.wait() == 2
         assert "polcy" in pod.log
+
+
+def test_the_exporter_refuses_a_web_configuration_that_is_wrong(tmp_path):
+    secret = {"web": {"existingSecret": {"name": "mine"}}}
+    with Pod(objects(template(secret)), tmp_path, {"web-config": {"web-config.yaml": "basic_auth_user: {}\n"}}, command="verify-config") as pod:
+        assert pod.wait() == 2
+        assert "basic_auth_user" in pod.log
+
+
+def test_the_schema_takes_the_keys_of_the_web_configuration_and_no_other():
+    """Those that the exporter names when it is given another one."""
+    found = {}
+
+    def visit(path, node):
+        while "$ref" in node:
+            node = SCHEMA["definitions"][node["$ref"].removeprefix("#/definitions/")]
+        if "properties" in node:
+            found[path] = set(node["properties"])
+            for key, value in node["properties"].items():
+                visit(path + (key,), value)
+
+    visit((), SCHEMA["definitions"]["webConfig"])
+    source = (ROOT / "src" / "config" / "web" / "section.rs").read_text()
+    structs = {name: set(re.findall(r"^    pub (\w+):", body, re.MULTILINE)) for name, body in re.findall(r"struct (\w+) \{\n(.*?)\n\}", source, re.DOTALL)}
+    headers = set(re.findall(r'^    \("([\w-]+)", ', (ROOT / "src" / "config" / "web.rs").read_text().partition("const HEADERS")[2].partition("];")[0], re.MULTILINE))
+    assert found == {
+        (): structs["WebSection"],
+        ("tls_server_config",): structs["TlsSection"],
+        ("http_server_config",): structs["HttpSection"],
+        ("http_server_config", "headers"): headers,
+        ("rate_limit",): structs["RateSection"],
+    }
 
 
 def test_the_demo_answers(tmp_path):
