@@ -30,6 +30,8 @@ use zeroize::Zeroizing;
 const MAX_BYTES: u64 = 1 << 20;
 /// exporter-toolkit's documentation names it as slow. One more would double the time of every refusal.
 const MAX_COST: u32 = 18;
+/// The longest value that is possible anywhere is the name of a cipher suite. The hash of a password is longer.
+const LONGEST_QUOTED: usize = 48;
 /// Beyond it, computing with the burst would overflow.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_BURST: u32 = 1_000_000;
@@ -189,7 +191,7 @@ pub enum WrongValue {
     #[error("this header cannot be set; it must be one of {}", HEADERS.map_names())]
     HeaderName,
     /// A header with another value than the possible ones.
-    #[error("{value:?} is not a possible value; it must be one of {}", expected.join(", "))]
+    #[error("{} is not a possible value; it must be one of {}", quoted(value), expected.join(", "))]
     HeaderValue {
         /// The value.
         value: String,
@@ -213,7 +215,10 @@ pub enum WrongValue {
     #[error("the name of a user cannot contain a colon: what follows it belongs to the password")]
     Colon,
     /// It is not a duration.
-    #[error("{0:?} is not a duration; it must be a number with a unit such as 100ms, 1s or 1m, or 0 for no limit")]
+    #[error(
+        "{} is not a duration; it must be a number with a unit such as 100ms, 1s or 1m, or 0 for no limit",
+        quoted(.0)
+    )]
     Duration(String),
     /// The interval is too long.
     #[error("it must be at most one hour")]
@@ -229,8 +234,9 @@ pub enum WrongValue {
     Missing(&'static str),
     /// There is no such kind of client authentication.
     #[error(
-        "{0:?} must be one of NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, \
-         RequireAndVerifyClientCert"
+        "{} must be one of NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, \
+         RequireAndVerifyClientCert",
+        quoted(.0)
     )]
     ClientAuth(String),
     /// A client CA is never used.
@@ -254,13 +260,13 @@ pub enum WrongValue {
     #[error("{0} is not secure and not supported; it must be TLS12 or TLS13")]
     OldTls(String),
     /// There is no such TLS version.
-    #[error("{0:?} is not a TLS version; it must be TLS12 or TLS13")]
+    #[error("{} is not a TLS version; it must be TLS12 or TLS13", quoted(.0))]
     TlsVersion(String),
     /// The bounds of the TLS version exclude each other.
     #[error("min_version is above max_version")]
     TlsVersions,
     /// The cipher suite cannot be used.
-    #[error("{name} is not supported: {reason}; possible are {}", tls::names(CIPHERS))]
+    #[error("{} is not supported: {reason}; possible are {}", short(name), tls::names(CIPHERS))]
     Cipher {
         /// The cipher suite.
         name: String,
@@ -277,7 +283,7 @@ pub enum WrongValue {
     #[error("none of these is for TLS 1.2, which is the only version that is allowed")]
     CiphersWithoutTls12,
     /// The curve cannot be used.
-    #[error("{name} is not supported: {reason}; possible are {}", tls::names(CURVES))]
+    #[error("{} is not supported: {reason}; possible are {}", short(name), tls::names(CURVES))]
     Curve {
         /// The curve.
         name: String,
@@ -285,13 +291,23 @@ pub enum WrongValue {
         reason: &'static str,
     },
     /// A file that the configuration names cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {}: {error}", if path.contains('\n') { "the file" } else { path })]
     File {
         /// The path of the file.
         path: String,
         /// What failed.
         error: ReadError,
     },
+}
+
+/// A wrong value for an error, unless it is so long that it can be a hash or key in the wrong place.
+fn quoted(value: &str) -> String {
+    if value.len() <= LONGEST_QUOTED { format!("{value:?}") } else { "the value".to_owned() }
+}
+
+/// The same without quotation marks.
+fn short(name: &str) -> &str {
+    if name.len() <= LONGEST_QUOTED { name } else { "the value" }
 }
 
 trait Names {
@@ -382,7 +398,9 @@ fn users(
 ) -> Result<BTreeMap<String, PasswordHash>, (Place, WrongValue)> {
     let mut users = BTreeMap::new();
     for (name, hash) in given {
-        let place = Place::of(&hash, format!("basic_auth_users.{name}"));
+        // Name and hash can be exchanged.
+        let shown = if name.starts_with("$2") { "[redacted]" } else { &*name };
+        let place = Place::of(&hash, format!("basic_auth_users.{shown}"));
         if name.contains(':') {
             return Err(place.wrong(WrongValue::Colon));
         }

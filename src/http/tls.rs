@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 use client::ClientVerifier;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoClientAuth;
 use rustls::sign::CertifiedKey;
@@ -58,10 +58,23 @@ pub enum PemProblem {
     Empty,
     /// A section is broken.
     #[error("{0}")]
-    Broken(rustls::pki_types::pem::Error),
+    Broken(&'static str),
     /// A certificate is not in the form of X.509.
     #[error("it is not an X.509 certificate")]
     NotX509,
+}
+
+/// Without the library's own text: it quotes lines, which can be those of a key.
+impl From<PemError> for PemProblem {
+    fn from(error: PemError) -> Self {
+        match error {
+            PemError::NoItemsFound => PemProblem::Empty,
+            PemError::MissingSectionEnd { .. } => PemProblem::Broken("a section has no line that ends it"),
+            PemError::IllegalSectionStart { .. } => PemProblem::Broken("the first line of a section is malformed"),
+            PemError::Base64Decode(_) => PemProblem::Broken("a section is not base64"),
+            _ => PemProblem::Broken("it cannot be read"),
+        }
+    }
 }
 
 /// TLS that connections can be accepted with.
@@ -90,13 +103,8 @@ impl ServerTls {
         let chain = certificates(&tls.certificate)?;
         let expires =
             expiry(&chain).ok_or_else(|| TlsError::Certificate(tls.certificate.to_string(), PemProblem::NotX509))?;
-        let key = PrivateKeyDer::from_pem_slice(tls.key.expose()).map_err(|error| {
-            let problem = match error {
-                rustls::pki_types::pem::Error::NoItemsFound => PemProblem::Empty,
-                error => PemProblem::Broken(error),
-            };
-            TlsError::Key(tls.key.to_string(), problem)
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(tls.key.expose())
+            .map_err(|error| TlsError::Key(tls.key.to_string(), error.into()))?;
         let certified = CertifiedKey::from_der(chain, key, &provider)
             .map_err(|error| TlsError::KeyPair { place: tls.key.to_string(), error })?;
         let client_ca = tls.client_ca.as_ref().map(certificates).transpose()?.unwrap_or_default();
@@ -126,7 +134,7 @@ pub(super) const H2: &[u8] = b"h2";
 fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |problem| TlsError::Certificate(pem.to_string(), problem);
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose()).collect();
-    let certificates = certificates.map_err(|error| failed(PemProblem::Broken(error)))?;
+    let certificates = certificates.map_err(|error| failed(error.into()))?;
     if certificates.is_empty() { Err(failed(PemProblem::Empty)) } else { Ok(certificates) }
 }
 

@@ -235,6 +235,8 @@ fn errors_about_a_configuration_show_no_external_id() {
     }
 }
 
+type With<'a> = Box<dyn Fn(Cli) -> Cli + 'a>;
+
 /// Credentials of every kind, each of which fails with an answer or a file that carries a secret.
 #[test]
 fn no_source_of_credentials_is_shown() {
@@ -265,7 +267,7 @@ fn no_source_of_credentials_is_shown() {
     };
     let printed =
         r#"{"Version":1,"AccessKeyId":"AKIAIOSFODNN7EXAMPLE","SecretAccessKey":"hush","SessionToken":"IQoJhush"}"#;
-    let kinds: [(&str, Box<dyn Fn(Cli) -> Cli>); 11] = [
+    let kinds: [(&str, With); 11] = [
         ("web identity", Box::new(web_identity)),
         ("environment", Box::new(|c| at_aws(c).credentials().env("AWS_SESSION_TOKEN", "IQoJhush"))),
         ("credentials file", Box::new(|c| at_aws(c).file(".aws/credentials", format!("[default]\n{keys}")))),
@@ -304,6 +306,83 @@ fn no_source_of_credentials_is_shown() {
     for (kind, with) in &kinds {
         let ran = tracing_everything(with(cli(["check", "--collector=live", "--check.timeout=10s"]))).run().expect(3);
         hides_secrets(kind, &(ran.stdout() + &ran.stderr()));
+    }
+}
+
+/// The web configuration: private keys, hashes of passwords, and the passwords that clients send, right or wrong.
+#[test]
+fn nothing_of_the_web_configuration_is_shown() {
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+    let hash = bcrypt::hash("hush-hush", 4).unwrap();
+    // The headers of clients: hush-user:hush-hush, and with a wrong password.
+    let [right, wrong] = ["aHVzaC11c2VyOmh1c2gtaHVzaA==", "aHVzaC11c2VyOmh1c2gtd3Jvbmc="];
+    let key_lines = key.lines().filter(|line| !line.starts_with('-'));
+    let secrets: Vec<&str> = key_lines.chain([&hash[7..], right, wrong]).collect();
+    let hides = |place: &str, text: &str| {
+        hides_secrets(place, text);
+        // Also as the numbers of its bytes.
+        let numbers = |secret: &str| format!("{:?}", &secret.as_bytes()[..8]).trim_matches(['[', ']']).to_owned();
+        let shown = secrets.iter().find(|secret| text.contains(**secret) || text.contains(&numbers(secret)));
+        assert!(shown.is_none(), "{place} shows {}:\n{text}", shown.unwrap_or(&""));
+    };
+    let indented = |text: &str| text.replace('\n', "\n    ");
+    let tls =
+        format!("tls_server_config:\n  cert: |\n    {}\n  key: |\n    {}\n", indented(&certificate), indented(&key));
+    let users = format!("basic_auth_users:\n  admin: {hash}\n");
+    let served = [users.clone(), format!("{users}rate_limit: {{ interval: 1h, burst: 6 }}\n"), format!("{tls}{users}")];
+    let broken = [
+        format!("basic_auth_users:\n  admin: {}\n", &hash[..59]),
+        format!("basic_auth_users:\n  admin: [{hash}]\n"),
+        format!("basic_auth_users: {hash}\n"),
+        format!("basic_auth_users:\n  - admin: {hash}\n"),
+        format!("basic_auth_users:\n  admin: {hash}\n  admin: {hash}\n"),
+        "basic_auth_users:\n  admin: hush-hush\n".to_owned(),
+        format!("{users}{users}"),
+        tls.replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN KEY-----"),
+        tls.replacen(&key[40..60], "hush-hush-hush", 1),
+        tls.replace("  key: |", "  key:"),
+        tls.replace("  key: |", "  kez: |"),
+        tls.replace("  key: |", "  client_auth_type: |"),
+        tls.replace("  key: |", "  key_file: x\n  key: |"),
+        tls.replace("  key: |", "  key_file: |"),
+        tls.replace("  key: |", "  cipher_suites: [TLS_X]\n  min_version: |"),
+        tls.replace("-----END PRIVATE KEY-----", ""),
+        tls.replace("-----BEGIN PRIVATE KEY-----\n    ", "-----BEGIN PRIVATE KEY----- "),
+        tls.replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"),
+        format!("basic_auth_users:\n  {hash}: admin\n"),
+        format!("tls_server_config: {{ curve_preferences: [{hash}] }}\n"),
+        format!("rate_limit: {{ interval: {hash}, burst: 1 }}\n"),
+        format!("http_server_config: {{ headers: {{ X-Frame-Options: {hash} }} }}\n"),
+    ];
+    for (server, text) in served.iter().enumerate() {
+        let command =
+            tracing_everything(cli(["serve", "--demo", "--web.enable-lifecycle", "--web.config.file=w.yaml"]));
+        let exporter = command.file("w.yaml", text).serve();
+        for credentials in [right, wrong, "hush", ""] {
+            let header = format!("Basic {credentials}");
+            for path in ["/metrics", "/", "/hush-hush", "/?password=hush-hush"] {
+                // To a server with TLS it is no request.
+                if let Ok(answer) = http::try_request(exporter.address(), "GET", path, &[("Authorization", &header)]) {
+                    hides(path, &String::from_utf8_lossy(&answer.body));
+                }
+            }
+        }
+        // Some of them: a reload takes a second.
+        for broken in broken.iter().skip(server).step_by(8) {
+            let failures = exporter.logged(" WARN ") + exporter.logged("ERROR");
+            std::fs::write(exporter.home().join("w.yaml"), broken).unwrap();
+            exporter.signal("HUP");
+            wait_until("the refusal", || exporter.logged(" WARN ") + exporter.logged("ERROR") > failures);
+        }
+        hides("the log", &exporter.log());
+    }
+    for broken in &broken {
+        for name in ["serve", "verify-config"] {
+            let command = tracing_everything(cli([name, "--demo", "--web.config.file=w.yaml"]));
+            let ran = command.file("w.yaml", broken).run().expect(2);
+            hides(broken, &(ran.stdout() + &ran.stderr()));
+        }
     }
 }
 
