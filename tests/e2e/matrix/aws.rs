@@ -1,5 +1,6 @@
 //! Faults of AWS, of the way to it, and of credentials.
 
+use super::files::in_namespace;
 use super::scenario::{FAULTY, Scenario, World};
 use super::throttled;
 use super::{Injection, Row};
@@ -23,15 +24,24 @@ fn network() -> Vec<Injection> {
         Injection::new("connection reset", |row| {
             Scenario::gateway(|w| w.gateway().set(Way::Reset)).run(row);
         }),
-        Injection::new("DNS failure (from the start)", |row| {
-            Scenario::live(|_| {})
-                .flag("--check.timeout=6s")
-                .command(|command, w| {
-                    // No resolver is asked for a label that is this long.
-                    let host = "a".repeat(64);
-                    command.env("AWS_ENDPOINT_URL", format!("http://{host}.test:{}", w.iam.address().port()))
-                })
-                .run(row);
+        Injection::new("DNS failure", |row| {
+            Scenario::gateway(|w| {
+                std::fs::write(w.home.join("hosts"), "").unwrap();
+                // A connection that is open needs no name.
+                w.gateway().set(Way::Open);
+            })
+            .heal(|w| std::fs::write(w.home.join("hosts"), NAMES).unwrap())
+            .command(|command, w| {
+                let endpoint = format!("http://aws.test:{}", w.gateway().address().port());
+                let command = command.env("AWS_ENDPOINT_URL", endpoint).file("hosts", NAMES);
+                // No server has this address.
+                let command = command.file("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+                in_namespace(
+                    command,
+                    r#"for file in hosts resolv.conf; do mount --bind $file /etc/$file; done; exec "$@""#,
+                )
+            })
+            .run(row);
         }),
         Injection::new("TLS certificate of an unknown authority", |row| {
             Scenario::tls(|w| w.gateway().set(crate::common::Authority::new().tls(2099))).run(row);
@@ -52,6 +62,8 @@ fn network() -> Vec<Injection> {
         }),
     ]
 }
+
+const NAMES: &str = "127.0.0.1 aws.test\n";
 
 fn answers() -> Vec<Injection> {
     vec![

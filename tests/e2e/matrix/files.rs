@@ -249,7 +249,7 @@ const SIZE_LIMIT: &str = r#"echo previous >out/result
     (ulimit -f 16 && exec "$@") || code=$?; ls -A out; cat out/result; exit $code"#;
 
 /// Root has a mount namespace of its own for the asking.
-fn in_namespace(check: Cli, script: &str) -> Cli {
+pub fn in_namespace(check: Cli, script: &str) -> Cli {
     let is_root = rustix::process::geteuid().is_root();
     let with = if is_root { &["unshare", "--mount"][..] } else { &["sudo", "-n", "unshare", "--mount"] };
     check.wrapped(with, script)
