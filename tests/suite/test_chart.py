@@ -827,7 +827,7 @@ def guide_options(command):
 def test_every_block_of_the_guide_is_tested():
     blocks = re.findall(r"^```(\w*)$", GUIDE, re.MULTILINE)
     assert set(blocks) - {""} == {"bash", "yaml"}
-    assert blocks.count("yaml") == len(GUIDE_VALUES) + 2  # and the configurations of Prometheus
+    assert blocks.count("yaml") == len(GUIDE_VALUES) + 4  # and the configurations of Prometheus, and the Certificate
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -867,7 +867,7 @@ def test_the_guides_commands(helm, tmp_path):
             if "port-forward" in command:
                 assert int(command[-1]) == container["ports"][0]["containerPort"]
             if command[3:6] == ["create", "secret", "generic"]:
-                assert command[6] in yaml.safe_dump([GUIDE_VALUES["secret"], GUIDE_VALUES["config-secret"]])
+                assert command[6] in yaml.safe_dump([GUIDE_VALUES[name] for name in ("secret", "config-secret", "password")])
         elif command[0] == "aws":
             account = find(manifests, "ServiceAccount")["metadata"]
             assert (options["--service-account"], options["--namespace"]) == (account["name"], account["namespace"])
@@ -896,6 +896,25 @@ def test_the_guides_prometheus_without_operator(tmp_path):
     assert scrape["job_name"] == "iam-key-exporter"
     port = service["spec"]["ports"][0]["port"]
     assert scrape["static_configs"] == [{"targets": [f"{service['metadata']['name']}.monitoring.svc:{port}"]}]
+
+
+def test_the_guides_prometheus_with_tls(tmp_path):
+    """It and the Certificate fit what the chart deploys with the guide's values."""
+    text = re.search(r"<!-- prometheus: tls -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)[1]
+    for name, content in (("ca.crt", Authority("tests").certificate), ("password", "secret")):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/iam-key-exporter", str(tmp_path)))
+    result = run(TOOLS.bin("promtool"), "check", "config", "--lint=all", tmp_path / "prometheus.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
+    values = merged(GUIDE_VALUES["values.yaml"], GUIDE_VALUES["password"])
+    (endpoint,) = find(objects(template(values, release="iam-key-exporter", namespace="monitoring")), "ServiceMonitor")["spec"]["endpoints"]
+    (scrape,) = yaml.safe_load(text)["scrape_configs"]
+    assert (scrape["scheme"], scrape["tls_config"]["server_name"]) == (endpoint["scheme"], endpoint["tlsConfig"]["serverName"])
+    assert scrape["basic_auth"]["username"] in values["web"]["config"]["basic_auth_users"]
+    certificate = yaml.safe_load(re.search(r"<!-- certificate -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)[1])
+    assert certificate["spec"]["dnsNames"] == [endpoint["tlsConfig"]["serverName"]]
+    assert certificate["spec"]["secretName"] == values["web"]["tls"]["secretName"] == endpoint["tlsConfig"]["ca"]["secret"]["name"]
+    assert certificate["metadata"]["namespace"] == "monitoring"
 
 
 def test_the_guides_prometheus_scrapes_every_shard(tmp_path):

@@ -141,6 +141,7 @@ imagePullSecrets:
        secret, key  where it is
        tls          it serves HTTPS
        basicAuth    it is known to require a password
+       clientAuth   what it demands of client certificates
        clientCert   it is known to require a client certificate
        prefix       of all paths of the main port, without a slash at the end */}}
 {{- define "iam-key-exporter.web" -}}
@@ -156,6 +157,7 @@ imagePullSecrets:
       "key" (ternary (dig "existingSecret" "key" "" $web) "web-config.yaml" (ne $existing ""))
       "tls" ($tls.enabled | default false)
       "basicAuth" (not (empty $config.basic_auth_users))
+      "clientAuth" ($clientAuth | default "")
       "clientCert" (has $clientAuth (list "RequireClientCert" "RequireAnyClientCert" "RequireAndVerifyClientCert"))
       "prefix" (ternary "" (printf "/%s" $path) (eq $path ""))
       | toJson }}

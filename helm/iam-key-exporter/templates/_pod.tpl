@@ -7,6 +7,10 @@ metadata:
     {{- merge $selector .Values.podLabels .Values.commonLabels | toYaml | nindent 4 }}
   annotations:
     {{- $checksum := dict "checksum/config" (include "iam-key-exporter.configChecksum" .) }}
+    {{- /* The exporter reloads a changed web configuration, unless it protects less than before. */}}
+    {{- if $web.configured }}
+    {{- $_ := set $checksum "checksum/web-protection" (pick $web "tls" "basicAuth" "clientAuth" | toJson | sha256sum) }}
+    {{- end }}
     {{- merge $checksum .Values.podAnnotations | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ include "iam-key-exporter.serviceAccountName" . }}
