@@ -64,18 +64,17 @@ pub(super) fn overloaded() -> Response<Payload> {
 /// The request after its body was discarded, or the answer to one that cannot be accepted.
 async fn without_body(request: Request<Incoming>, connection: &Connection) -> Result<Request<()>, Response<Payload>> {
     let (head, body) = request.into_parts();
-    check_host(&head)?;
+    if !has_one_host(&head) {
+        return Err(text(StatusCode::BAD_REQUEST, "bad request: HTTP/1.1 requires one header Host"));
+    }
     discard(body, connection).await.map_err(|status| too_much(status, head.version))?;
     Ok(Request::from_parts(head, ()))
 }
 
 /// HTTP/1.1 requires one host (RFC 9112, section 3.2): without it, a proxy can take the request for another one.
-fn check_host(head: &Parts) -> Result<(), Response<Payload>> {
+fn has_one_host(head: &Parts) -> bool {
     let hosts = head.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
-        return Err(text(StatusCode::BAD_REQUEST, "bad request: HTTP/1.1 requires one header Host"));
-    }
-    Ok(())
+    hosts == 1 || (hosts == 0 && head.version != Version::HTTP_11)
 }
 
 /// Reads a body to its end, for the next request of the connection. No route needs one.

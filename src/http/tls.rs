@@ -110,7 +110,7 @@ impl ServerTls {
         let client_ca = tls.client_ca.as_ref().map(certificates).transpose()?.unwrap_or_default();
         let verifier = match tls.client_auth {
             ClientAuth::None => Arc::new(NoClientAuth),
-            _ => ClientVerifier::new(tls, &client_ca, &provider).map_err(|error| {
+            _ => ClientVerifier::build(tls, &client_ca, &provider).map_err(|error| {
                 let place = tls.client_ca.as_ref().map_or_else(String::new, ToString::to_string);
                 TlsError::ClientCa { place, error }
             })?,

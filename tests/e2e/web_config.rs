@@ -111,7 +111,7 @@ fn names_of_all_kinds_are_allowed_and_others_are_not() {
             let client = client_with(&PKI.authority.client(&[dns("x"), certified.clone()]));
             assert_eq!(accepted(&client, &exporter), index == other, "{certified:?} where {name:?} is allowed");
         }
-        let (unsigned, nameless) = (self_signed(&[name.clone()], 4000), PKI.authority.client(&[]));
+        let (unsigned, nameless) = (self_signed(std::slice::from_ref(name), 4000), PKI.authority.client(&[]));
         for identity in [&unsigned, &nameless] {
             assert!(!accepted(&client_with(identity), &exporter));
         }
@@ -158,7 +158,7 @@ fn certificates_and_keys_that_cannot_be_used_are_named() {
 fn a_request_without_tls_is_answered_so_that_people_understand() {
     let exporter = serve(SERVER);
     let answer = exporter.get("/metrics");
-    assert_eq!((answer.status, answer.text().as_str()), (400, "this server speaks HTTPS, the request was HTTP\n"));
+    assert_eq!((answer.status, answer.text().as_str()), (400, "this server requires HTTPS, the request was HTTP\n"));
     // Other protocols get nothing, and nothing stops.
     for noise in [&b"\0\0\0"[..], &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3], &[0x80; 100]] {
         let mut stream = http::connect(exporter.address()).unwrap();

@@ -144,7 +144,7 @@ def test_every_recorded_series_is_used():
 def test_a_scrape_shows_what_is_documented(started):
     exporters = [started(Exporter(["--demo", f"--demo.scenario={scenario}"])) for scenario in ("account", "organization")]
     exporters[0].wait_checked()
-    wait_until(lambda: "iam_key_exporter_organization_up 1" in exporters[1].get("/metrics").body, what="the list of accounts")
+    wait_until(lambda: "\niam_key_exporter_organization_accounts{" in exporters[1].get("/metrics").body, what="the list of accounts")
     pages = [exporter.get("/metrics").body for exporter in exporters]
     scraped = {name for page in pages for name in re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE)}
     ours = {name for name in scraped if name.startswith(OURS)}

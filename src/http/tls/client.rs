@@ -26,7 +26,7 @@ pub(super) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    pub(super) fn new(
+    pub(super) fn build(
         tls: &Tls,
         client_ca: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,

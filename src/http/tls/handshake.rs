@@ -1,4 +1,4 @@
-//! TLS handshakes with a time limit, and the answer to clients that speak plain HTTP.
+//! TLS handshakes with a time limit, and the answer to clients that use plain HTTP.
 
 use super::ServerTls;
 use std::io;
@@ -16,7 +16,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_RECORD: u8 = 0x16;
 const PLAIN: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
-    this server speaks HTTPS, the request was HTTP\n";
+    this server requires HTTPS, the request was HTTP\n";
 
 /// Why a connection has no TLS. It is the client's fault or the network's.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +24,8 @@ pub enum HandshakeError {
     /// The client sent nothing, or not enough.
     #[error("the TLS handshake took longer than {} seconds", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
-    /// The client speaks another protocol.
-    #[error("the client does not speak TLS")]
+    /// The client uses another protocol.
+    #[error("the client does not use TLS")]
     NotTls,
     /// The handshake failed, or the connection.
     #[error("{0}")]

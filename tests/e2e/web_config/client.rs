@@ -5,7 +5,7 @@ use crate::http::{self, Response};
 use crate::metrics::Metrics;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use std::io::Write;
@@ -53,7 +53,6 @@ impl Offer<'_> {
             let all = [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
             provider.kx_groups = all.into_iter().filter(|group| self.curves.contains(&group.name())).collect();
         }
-        let _ = cipher_suite::TLS13_AES_128_GCM_SHA256;
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(provider))

@@ -240,8 +240,11 @@ const ORDER: &[(&str, &str, CipherSuite)] = &[
     ),
 ];
 
+/// Name and password.
+type Credentials = Option<(&'static str, &'static str)>;
+
 /// `TestUsers`: with TLS, name and password, and the status.
-const USERS: &[(&str, bool, Option<(&str, &str)>, u16)] = &[
+const USERS: &[(&str, bool, Credentials, u16)] = &[
     ("without basic auth", false, None, 401),
     ("with correct basic auth", false, Some(("dave", "dave123")), 200),
     ("without basic auth and TLS", true, None, 401),
