@@ -94,7 +94,7 @@ pub(super) struct ServerTls {
 pub(super) struct Trust {
     client_auth: ClientAuth,
     client_ca: Vec<CertificateDer<'static>>,
-    allowed_sans: Option<Vec<String>>,
+    pub allowed_sans: Option<Vec<String>>,
 }
 
 impl ServerTls {

@@ -197,11 +197,13 @@ impl Current {
     fn lost_in(&self, new: &Current) -> Option<&'static str> {
         let requires = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.client_auth.requires());
         let verifies = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.client_auth.verifies());
+        let names = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.trust.allowed_sans.is_some());
         [
             ("TLS", self.tls.is_some(), new.tls.is_some()),
             ("basic_auth_users", self.users.is_some(), new.users.is_some()),
             ("the requirement of client certificates", requires(self), requires(new)),
             ("the verification of client certificates", verifies(self), verifies(new)),
+            ("client_allowed_sans", names(self), names(new)),
         ]
         .into_iter()
         .find_map(|(protection, before, after)| (before && !after).then_some(protection))

@@ -9,7 +9,11 @@ metadata:
     {{- $checksum := dict "checksum/config" (include "iam-key-exporter.configChecksum" .) }}
     {{- /* The exporter reloads a changed web configuration, unless it protects less than before. */}}
     {{- if $web.configured }}
-    {{- $_ := set $checksum "checksum/web-protection" (pick $web "tls" "basicAuth" "clientAuth" | toJson | sha256sum) }}
+    {{- $protection := pick $web "tls" "basicAuth" "clientAuth" }}
+    {{- if (.Values.web.config.tls_server_config | default dict).client_allowed_sans }}
+    {{- $_ := set $protection "clientNames" true }}
+    {{- end }}
+    {{- $_ := set $checksum "checksum/web-protection" ($protection | toJson | sha256sum) }}
     {{- end }}
     {{- merge $checksum .Values.podAnnotations | toYaml | nindent 4 }}
 spec:

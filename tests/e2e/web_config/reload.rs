@@ -107,7 +107,8 @@ fn a_broken_file_keeps_the_old_one_and_a_signal_reports_it() {
 #[test]
 fn a_reload_does_not_turn_off_protection() {
     let verified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
-    let exporter = serve(&format!("{SERVER}{verified}{}", *HASHES));
+    let names = "  client_allowed_sans: [client]\n";
+    let exporter = serve(&format!("{SERVER}{verified}{names}{}", *HASHES));
     let authorized = client_with(&PKI.client);
     let status = |client: &Client, header: &[(&str, &str)]| {
         client.request(exporter.address(), "/metrics", header).map(|answer| answer.status).ok()
@@ -115,7 +116,8 @@ fn a_reload_does_not_turn_off_protection() {
     let login = basic("alice", "alice123");
     for (times, (weaker, lost)) in (1..).zip([
         (String::new(), "without TLS"),
-        (format!("{SERVER}{verified}"), "without basic_auth_users"),
+        (format!("{SERVER}{verified}{names}"), "without basic_auth_users"),
+        (format!("{SERVER}{verified}{}", *HASHES), "without client_allowed_sans"),
         (HASHES.clone(), "without TLS"),
         (format!("{SERVER}{}", *HASHES), "without the requirement of client certificates"),
         (
