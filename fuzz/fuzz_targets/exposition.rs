@@ -28,9 +28,9 @@ fn read_by_others(text: &str) -> Samples {
     let exposition = parse_prometheus(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let mut samples = Samples::new();
     for (name, family) in exposition.families {
-        let names = family.get_label_names().to_vec();
         for sample in family.iter_samples() {
-            let labels = names.iter().cloned().zip(sample.get_label_values().iter().cloned()).collect();
+            let labels = sample.get_labelset().expect("a sample of a family has labels");
+            let labels = labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
             let value = match &sample.value {
                 PrometheusValue::Gauge(value) => value.as_f64(),
                 other => panic!("{name} is {other:?}"),

@@ -331,12 +331,21 @@ impl WebConfig {
         let name = path.display().to_string();
         let bytes = read(path).map_err(|error| WebError::Unreadable { path: name.clone(), error })?;
         let text = std::str::from_utf8(&bytes)
-            .map_err(|_| WebError::Unreadable { path: name.clone(), error: ReadError::NotUnicode })?;
+            .map_err(|_| WebError::Unreadable { path: name, error: ReadError::NotUnicode })?;
+        WebConfig::parse(text, path)
+    }
+
+    /// Parses the content of the file of this path. Reads the files that it names, as [`WebConfig::load`] does.
+    ///
+    /// # Errors
+    /// [`WebError`], which names the file, and the line and key of what is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, WebError> {
+        let name = path.display().to_string();
         let section = parse(text).map_err(|message| WebError::Yaml { path: name.clone(), message: message.0 })?;
         let directory = path.parent().unwrap_or(Path::new(""));
         let mut config =
             validate(section, directory).map_err(|(place, value)| WebError::Value { path: name, place, value })?;
-        config.digest = digest(&bytes, config.tls.as_ref());
+        config.digest = digest(text.as_bytes(), config.tls.as_ref());
         Ok(config)
     }
 }

@@ -110,7 +110,8 @@ impl Soak {
         });
     }
 
-    /// A fault of a few calls of one account, or of what all accounts share.
+    /// A fault of a few calls of one account, or of what all accounts share. None is an answer: a user that AWS reports as
+    /// deleted is no violation any more.
     fn fault(&mut self) {
         let on = match self.random.u8(0..8) {
             0 => On::operation("GetCallerIdentity"),
@@ -126,7 +127,7 @@ impl Soak {
             1 => Fault::ACCESS_DENIED,
             2 => Fault::EXPIRED_TOKEN,
             3 => Fault::SERVICE_FAILURE,
-            4 => Fault::NO_SUCH_ENTITY,
+            4 => Fault::BAD_TOKEN,
             5 => Fault::status(503),
             6 => Fault::instead("text/html", "<html>Sign in</html>"),
             7 => Fault::CutAfter("<member>"),

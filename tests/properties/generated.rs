@@ -177,4 +177,4 @@ macro_rules! twins {
     )+ };
 }
 
-twins! { accept_encoding arn configuration credential_report exposition inventory truncation }
+twins! { accept_encoding arn configuration credential_report exposition inventory truncation web_configuration }

@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod inventory;
 pub mod text_format;
 pub mod truncation;
+pub mod web_configuration;
 
 use iam_key_exporter::model::Timestamp;
 
@@ -25,6 +26,7 @@ pub const ALL: &[(&str, Property)] = &[
     ("exposition", exposition::holds),
     ("inventory", inventory::holds),
     ("truncation", truncation::holds),
+    ("web_configuration", web_configuration::holds),
 ];
 
 /// A time at which everything happens: 2026-02-15T00:00:00Z.
@@ -32,7 +34,8 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_771_113_600).expect("a date of this century")
 }
 
-/// Places to cut a text of this length at: all of a short one, some of a long one.
+/// Places to cut a text of this length at: all of a short one, some of a long one, which differ from length to length.
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
-    (0..length).step_by((length / 64).max(1))
+    let step = (length / 16).max(1);
+    (length % step..length).step_by(step)
 }

@@ -18,8 +18,10 @@ fn xml(body: &[u8]) {
         assert!(!is_complete, "it is not UTF-8");
         return;
     };
-    // AWS declares no document types, and the other parser refuses them unless it may expand their entities.
-    if text.contains("<!DOCTYPE") {
+    // AWS declares no document types, and the other parser refuses them unless it may expand their entities. It accepts
+    // declarations that are none, such as those of versions of XML that do not exist.
+    let has_other_declaration = text.starts_with("<?xml") && !text.starts_with("<?xml version=\"1.0\"?>");
+    if text.contains("<!DOCTYPE") || has_other_declaration {
         return;
     }
     let document = match Document::parse(text) {
