@@ -113,7 +113,7 @@ async fn exchange(
     request: HttpRequest,
     clock: &ClockSkew,
     reception: Option<&Reception>,
-    oversized: &Arc<Semaphore>,
+    oversized: &Semaphore,
 ) -> Result<HttpResponse, ConnectorError> {
     let sent_at = SystemTime::now();
     let mut response = inner.call(request).await?;
@@ -135,12 +135,12 @@ async fn exchange(
 
 /// Receives an answer that is expected to be small. What follows the first [`SMALL_ANSWER`] bytes is received in turns: a
 /// proxy that answers each request without end must not fill the memory.
-async fn receive_small(mut body: Limited<SdkBody>, oversized: &Arc<Semaphore>) -> Result<Bytes, BoxError> {
+async fn receive_small(mut body: Limited<SdkBody>, oversized: &Semaphore) -> Result<Bytes, BoxError> {
     let mut bytes = Vec::new();
     if !receive_up_to(SMALL_ANSWER, &mut body, &mut bytes).await? {
-        // The semaphore is never closed.
-        let permit = Arc::clone(oversized).acquire_owned().await.ok();
-        hold_while(permit, receive_up_to(LARGEST_ANSWER, &mut body, &mut bytes)).await.0?;
+        // The semaphore is never closed. The turn lasts to the end, also if that is slow: the memory is in use as long.
+        let _turn = oversized.acquire().await;
+        receive_up_to(LARGEST_ANSWER, &mut body, &mut bytes).await?;
     }
     Ok(bytes.into())
 }

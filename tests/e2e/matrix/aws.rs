@@ -5,6 +5,7 @@ use super::scenario::{FAULTY, Scenario, World};
 use super::throttled;
 use super::{Injection, Row};
 use crate::common::{Account, Fault, Key, On, Pages, Report, User, Way, now};
+use crate::exporter::wait_until;
 use jiff::SignedDuration;
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -329,11 +330,13 @@ fn quoted(report: &str) -> Vec<u8> {
 fn big_report() -> &'static str {
     static REPORT: OnceLock<String> = OnceLock::new();
     REPORT.get_or_init(|| {
-        let account = Account::new([User::new("user-0", [Key::active(10)])]);
+        // Long rows, because tests are not optimised.
+        let path = format!("/{}/", "a".repeat(500));
+        let account = Account::new([User::new("user-0", [Key::active(10)]).path(&path)]);
         let report = account.credential_report();
         let (rest, row) = report.rsplit_once('\n').unwrap();
         let mut report = rest.to_owned();
-        for i in 0..46_000 {
+        for i in 0..14_000 {
             write!(report, "\n{}", row.replace("user-0", &format!("user-{i}"))).unwrap();
         }
         report
@@ -396,15 +399,22 @@ const SIGNATURE_EXPIRED: Fault = Fault::Error {
 /// With credentials of a process that reads a file, and that are valid for seconds only.
 fn listing_with_process() -> Scenario {
     Scenario::live(|w| {
-        // At the start, it is not there yet.
-        let _ = std::fs::remove_file(w.home.join("key"));
+        // At the start, they are not there yet.
+        for file in ["key", "read"] {
+            let _ = std::fs::remove_file(w.home.join(file));
+        }
     })
-    .heal(|w| std::fs::write(w.home.join("key"), "AKIAFAKEFAKEFAKEFAKE").unwrap())
+    .heal(|w| {
+        std::fs::write(w.home.join("key"), "AKIAFAKEFAKEFAKEFAKE").unwrap();
+        // Accounts share the process, and one that runs already has failed.
+        wait_until("the credentials to be read", || w.home.join("read").exists());
+    })
     .command(process_command)
 }
 
 fn process_command(command: crate::exporter::Cli, w: &World) -> crate::exporter::Cli {
     let script = r#"key=$(cat "$1/key") || exit 1
+: >"$1/read"
 printf '{"Version": 1, "AccessKeyId": "%s", "SecretAccessKey": "a-secret-that-is-none", "Expiration": "%s"}' \
     "$key" "$(date -u -d '+5 seconds' +%Y-%m-%dT%H:%M:%SZ)"
 "#;

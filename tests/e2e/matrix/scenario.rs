@@ -239,7 +239,7 @@ impl Run<'_> {
             None => checks(metrics) - checks(&start) - f64::from(u8::from(before.is_some())),
         };
         let wait = |number: f64| {
-            wait_for(&format!("check {number} with {:?}\n{}", self.row.fault, self.exporter.log()), || {
+            wait_for(&format!("check {number} with {:?}", self.row.fault), || {
                 Some(self.exporter.metrics()).filter(|metrics| ended(metrics) >= number)
             })
         };
@@ -289,9 +289,7 @@ impl Run<'_> {
             assert_eq!(warnings(&self.exporter), logged[0], "warnings {when}:\n{}", self.exporter.log());
         }
         for (texts, earlier) in self.row.log().iter().zip(logged) {
-            wait_until(&format!("{texts:?} {when} in the log\n{}", self.exporter.log()), || {
-                lines(&self.exporter, texts) > *earlier
-            });
+            wait_until(&format!("{texts:?} {when} in the log"), || lines(&self.exporter, texts) > *earlier);
             let logged = lines(&self.exporter, texts) - earlier;
             assert_eq!(logged, 1, "{texts:?} {when}: once a change\n{}", self.exporter.log());
         }
@@ -305,7 +303,7 @@ impl Run<'_> {
         let failed = total(&failures(&start));
         let not_needed = self.row.says("not needed");
         assert!(not_needed || self.row.says("next check"), "how {:?} ends", self.row.fault);
-        let done = wait_for(&format!("recovery\n{}", self.exporter.log()), || {
+        let done = wait_for("recovery", || {
             let metrics = self.exporter.metrics();
             // The check under way may have begun before.
             let checked = up(&metrics) == Some(1.0) && last_success(&metrics, FAULTY) > last_success(&start, FAULTY);
