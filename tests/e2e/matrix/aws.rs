@@ -5,7 +5,6 @@ use super::scenario::{FAULTY, Scenario, World};
 use super::throttled;
 use super::{Injection, Row};
 use crate::common::{Account, Fault, Key, On, Pages, Report, User, Way, now};
-use crate::exporter::wait_until;
 use jiff::SignedDuration;
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -399,22 +398,17 @@ const SIGNATURE_EXPIRED: Fault = Fault::Error {
 /// With credentials of a process that reads a file, and that are valid for seconds only.
 fn listing_with_process() -> Scenario {
     Scenario::live(|w| {
-        // At the start, they are not there yet.
-        for file in ["key", "read"] {
-            let _ = std::fs::remove_file(w.home.join(file));
-        }
+        // At the start, it is not there yet.
+        let _ = std::fs::remove_file(w.home.join("key"));
     })
-    .heal(|w| {
-        std::fs::write(w.home.join("key"), "AKIAFAKEFAKEFAKEFAKE").unwrap();
-        // Accounts share the process, and one that runs already has failed.
-        wait_until("the credentials to be read", || w.home.join("read").exists());
-    })
+    .heal(|w| std::fs::write(w.home.join("key"), "AKIAFAKEFAKEFAKEFAKE").unwrap())
     .command(process_command)
+    // A failure to load credentials is kept for two seconds, for all accounts.
+    .flag("--check.interval=3s")
 }
 
 fn process_command(command: crate::exporter::Cli, w: &World) -> crate::exporter::Cli {
     let script = r#"key=$(cat "$1/key") || exit 1
-: >"$1/read"
 printf '{"Version": 1, "AccessKeyId": "%s", "SecretAccessKey": "a-secret-that-is-none", "Expiration": "%s"}' \
     "$key" "$(date -u -d '+5 seconds' +%Y-%m-%dT%H:%M:%SZ)"
 "#;

@@ -21,7 +21,8 @@ accounts:
 - self: true
 - role_arn: arn:aws:iam::222222222222:role/iam-key-exporter
 ";
-const INTERVAL: &str = "--check.interval=500ms";
+/// Unless a scenario has the flag.
+const INTERVAL: (&str, &str) = ("IAM_KEY_EXPORTER_CHECK_INTERVAL", "500ms");
 
 /// Four users: `bob` violates the policy, and the name of the one without keys has a comma.
 pub fn faulty_account() -> Account {
@@ -165,8 +166,8 @@ impl Scenario {
         let iam = FakeIam::start(faulty_account()).organization(organization);
         // Old enough to be transferred by every check.
         iam.set_report(Report::Fresh { age: SignedDuration::from_hours(4) });
-        let flags = ["serve", "--config.file=c.yaml", INTERVAL, "--sweep.max-requests-per-second=0"];
-        let mut command = cli(flags).args(&self.flags).aws(&iam).file("c.yaml", CONFIG);
+        let flags = ["serve", "--config.file=c.yaml", "--sweep.max-requests-per-second=0"];
+        let mut command = cli(flags).args(&self.flags).env(INTERVAL.0, INTERVAL.1).aws(&iam).file("c.yaml", CONFIG);
         let mut world = World { home: command.home().to_owned(), iam, gateway: None, authority: None };
         if !matches!(self.route, Route::Direct) {
             let gateway = Gateway::start(world.iam.address());
