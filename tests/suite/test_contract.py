@@ -15,7 +15,6 @@ OURS = ("aws_iam_", "iam_key_exporter_")
 # Public metrics that neither a rule nor a panel uses, and the reason.
 UNUSED = {
     "iam_key_exporter_web_config_last_reload_success_timestamp_seconds": "for the investigation of a failed reload",
-    "iam_key_exporter_web_certificate_expiry_timestamp_seconds": "each organisation has its own alert on certificates",
 }
 # Metrics that a scrape of the demo does not contain, and the reason.
 NOT_IN_THE_DEMO = {

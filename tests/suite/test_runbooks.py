@@ -91,13 +91,14 @@ def test_expressions_are_promql_about_metrics_that_exist():
         assert used <= documented, f"{block.where}: {used - documented}"
 
 
-# Expressions that return nothing for a healthy exporter that sends no requests to AWS and has one account.
+# Expressions that return nothing for a healthy exporter that sends no requests to AWS, has one account, and no web configuration.
 QUIET = (
     "increase(iam_key_exporter_check_failures_total",
     "left_organization",
     "iam_key_exporter_organization_",
     "iam_key_exporter_aws_request",
     "iam_key_exporter_clock_skew",
+    "iam_key_exporter_web_",
     "iam_key_exporter_account_check_overruns",
     "iam_key_exporter_account_throttled",
 )
