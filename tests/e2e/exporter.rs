@@ -5,7 +5,7 @@ use crate::http::{self, Response};
 use crate::metrics::Metrics;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -20,6 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The user and group without privileges on every Linux system.
 pub const NOBODY: u32 = 65534;
+
+/// A port without a listener. The system chooses the ports of connections from a higher range, so that no other test takes it
+/// meanwhile.
+pub fn unused_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000));
+    let is_unused = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    ports.find(is_unused).expect("the iterator has no end")
+}
 
 /// Polls until there is a value, or fails the test.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -1,7 +1,7 @@
 //! Where it listens: Unix sockets, sockets of systemd, the address of probes, paths; and how `healthcheck` finds it.
 
 use crate::common::{Account, FakeIam, Fault, On};
-use crate::exporter::{Cli, Exporter, cli, wait_until};
+use crate::exporter::{Cli, Exporter, cli, unused_port, wait_until};
 use crate::http::{self, get_from_socket};
 use std::fs;
 use std::net::TcpListener;
@@ -188,14 +188,13 @@ fn links_can_have_another_prefix_than_routes() {
 /// As the health check of an image: the environment and the file of `serve`, and nothing else.
 #[test]
 fn healthcheck_finds_the_exporter_by_the_same_configuration() {
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let home = tempfile::tempdir().unwrap();
     let socket = format!("unix://{}/s", home.path().display());
     for (listen, probe, prefix) in [
-        (format!(":{}", free()), None, None),
-        (format!("127.0.0.1:{}", free()), None, Some("/iam")),
+        (format!(":{}", unused_port()), None, None),
+        (format!("127.0.0.1:{}", unused_port()), None, Some("/iam")),
         (socket.clone(), None, Some("/iam")),
-        ("127.0.0.1:0".to_owned(), Some(format!(":{}", free())), Some("/iam")),
+        ("127.0.0.1:0".to_owned(), Some(format!(":{}", unused_port())), Some("/iam")),
         ("127.0.0.1:0".to_owned(), Some(socket), None),
     ] {
         let configured = |mut command: Cli| {
@@ -220,7 +219,7 @@ fn healthcheck_finds_the_exporter_by_the_same_configuration() {
 /// A file that became invalid after the start does not make a running exporter unhealthy.
 #[test]
 fn healthcheck_ignores_what_is_wrong_elsewhere_in_the_file() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = unused_port();
     let _exporter = command([&format!("--web.listen-address=127.0.0.1:{port}")]).serve_as_configured();
     let file = format!("web: {{ listen_address: ':{port}' }}\npolicy: {{ no_such_rule: {{}} }}\n");
     cli(["healthcheck", "--config.file=c.yaml"]).file("c.yaml", file).run().expect(0);
@@ -231,7 +230,7 @@ fn healthcheck_ignores_what_is_wrong_elsewhere_in_the_file() {
 /// With TLS, the plain address of probes is what a health check of the image can ask.
 #[test]
 fn healthcheck_of_a_protected_exporter_names_the_address_of_probes() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = unused_port();
     // Of "x", with the least cost.
     let users = "basic_auth_users: { x: $2b$04$8lTYfsWlRuJzNhHPKCsWxOmd4r0A3v8ZPJUqQWAFZR0tWnDWmM3iC }\n";
     let configured = |command: Cli| {

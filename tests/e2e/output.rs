@@ -109,7 +109,7 @@ fn a_log_that_is_not_read_stops_neither_serving_nor_the_end() {
     let (reader, mut other) = std::io::pipe().unwrap();
     let stderr = other.try_clone().unwrap();
     let fill = std::thread::spawn(move || while other.write_all(&[b'x'; 4096]).is_ok() {});
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::exporter::unused_port();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let iam = FakeIam::start(Account::example());
     let flags = [format!("--web.listen-address={address}"), "--log.level=trace".into(), "--check.interval=50ms".into()];

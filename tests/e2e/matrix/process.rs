@@ -2,14 +2,14 @@
 
 use super::{Injection, Row};
 use crate::common::{Account, FakeIam, Fault, Member, On, Organization, Report, now};
-use crate::exporter::{Exporter, cli, wait_for, wait_until};
+use crate::exporter::{Exporter, cli, unused_port, wait_for, wait_until};
 use crate::http;
 use crate::metrics::Metrics;
 use jiff::SignedDuration;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -565,11 +565,11 @@ fn read_only(row: &Row) {
 fn log_on_a_full_disk(row: &Row) {
     let iam = FakeIam::start(Account::example());
     let flags = ["serve", "--collector=live", "--check.interval=50ms", "--log.level=trace"];
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let command = cli(flags).aws(&iam).arg(format!("--web.listen-address={port}"));
+    let address = SocketAddr::from(([127, 0, 0, 1], unused_port()));
+    let command = cli(flags).aws(&iam).arg(format!("--web.listen-address={address}"));
     let log = command.home().join("log");
     let exporter = command.wrapped(&[], r#"ulimit -f 1; exec "$@" 2>log"#).spawn();
-    let page = || http::try_request(port, "GET", "/metrics", &[]).ok().map(|r| Metrics::new(r.text()));
+    let page = || http::try_request(address, "GET", "/metrics", &[]).ok().map(|r| Metrics::new(r.text()));
     // Changes are logged, so that the limit is reached, and the process continues.
     wait_for("checks beyond the limit", || {
         let number = iam.calls_of("ListUsers");
