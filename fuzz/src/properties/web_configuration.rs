@@ -45,8 +45,7 @@ pub fn holds(data: &[u8]) {
 /// Words of the file that look like a hash of a password are not shown.
 fn hides(text: &str, shown: &str) {
     let is_of_hash = |c: char| c.is_ascii_alphanumeric() || matches!(c, '$' | '.' | '/');
-    let is_hash = |word: &&str| word.len() == 60 && word.starts_with("$2") && word.get(6..7) == Some("$");
-    for word in text.split(|c| !is_of_hash(c)).filter(is_hash) {
+    for word in text.split(|c| !is_of_hash(c)).filter(|word| word.len() >= 60 && word.starts_with("$2")) {
         assert!(!shown.contains(word), "a hash is shown: {shown}");
     }
 }
