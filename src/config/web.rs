@@ -11,6 +11,7 @@ mod tls;
 pub use tls::{CIPHERS, CURVES, Cipher, ClientAuth, Curve, Pem, Tls, TlsVersion};
 
 use super::file::{is_empty, one_line};
+use crate::text::redact::redact_hashes;
 use rustix::fs::OFlags;
 use secrecy::{ExposeSecret, SecretString};
 use section::{HttpSection, RateSection, Text, WebSection};
@@ -170,7 +171,8 @@ pub struct Place {
 impl Place {
     fn of<T>(spanned: &Spanned<T>, key: impl Into<String>) -> Self {
         let at = spanned.referenced;
-        Place { line: at.line(), column: at.column(), key: key.into() }
+        // The name of a user or header can be a hash.
+        Place { line: at.line(), column: at.column(), key: redact_hashes(&key.into()) }
     }
 
     fn wrong(self, value: WrongValue) -> (Place, WrongValue) {
@@ -191,10 +193,10 @@ pub enum WrongValue {
     #[error("this header cannot be set; it must be one of {}", HEADERS.map_names())]
     HeaderName,
     /// A header with another value than the possible ones.
-    #[error("{} is not a possible value; it must be one of {}", quoted(value), expected.join(", "))]
+    #[error("{value} is not a possible value; it must be one of {}", expected.join(", "))]
     HeaderValue {
         /// The value.
-        value: String,
+        value: Shown,
         /// The possible values.
         expected: &'static [&'static str],
     },
@@ -215,11 +217,8 @@ pub enum WrongValue {
     #[error("the name of a user cannot contain a colon: what follows it belongs to the password")]
     Colon,
     /// It is not a duration.
-    #[error(
-        "{} is not a duration; it must be a number with a unit such as 100ms, 1s or 1m, or 0 for no limit",
-        quoted(.0)
-    )]
-    Duration(String),
+    #[error("{0} is not a duration; it must be a number with a unit such as 100ms, 1s or 1m, or 0 for no limit")]
+    Duration(Shown),
     /// The interval is too long.
     #[error("it must be at most one hour")]
     Interval,
@@ -234,11 +233,10 @@ pub enum WrongValue {
     Missing(&'static str),
     /// There is no such kind of client authentication.
     #[error(
-        "{} must be one of NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, \
-         RequireAndVerifyClientCert",
-        quoted(.0)
+        "{0} must be one of NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, \
+         RequireAndVerifyClientCert"
     )]
-    ClientAuth(String),
+    ClientAuth(Shown),
     /// A client CA is never used.
     #[error(
         "client certificates are not verified: set client_auth_type to RequireAndVerifyClientCert, or leave it out"
@@ -258,18 +256,18 @@ pub enum WrongValue {
     NoSans,
     /// The TLS version cannot be used.
     #[error("{0} is not secure and not supported; it must be TLS12 or TLS13")]
-    OldTls(String),
+    OldTls(&'static str),
     /// There is no such TLS version.
-    #[error("{} is not a TLS version; it must be TLS12 or TLS13", quoted(.0))]
-    TlsVersion(String),
+    #[error("{0} is not a TLS version; it must be TLS12 or TLS13")]
+    TlsVersion(Shown),
     /// The bounds of the TLS version exclude each other.
     #[error("min_version is above max_version")]
     TlsVersions,
     /// The cipher suite cannot be used.
-    #[error("{} is not supported: {reason}; possible are {}", short(name), tls::names(CIPHERS))]
+    #[error("{} is not supported: {reason}; possible are {}", name.bare(), tls::names(CIPHERS))]
     Cipher {
         /// The cipher suite.
-        name: String,
+        name: Shown,
         /// Why it is not supported.
         reason: &'static str,
     },
@@ -283,10 +281,10 @@ pub enum WrongValue {
     #[error("none of these is for TLS 1.2, which is the only version that is allowed")]
     CiphersWithoutTls12,
     /// The curve cannot be used.
-    #[error("{} is not supported: {reason}; possible are {}", short(name), tls::names(CURVES))]
+    #[error("{} is not supported: {reason}; possible are {}", name.bare(), tls::names(CURVES))]
     Curve {
         /// The curve.
-        name: String,
+        name: Shown,
         /// Why it is not supported.
         reason: &'static str,
     },
@@ -300,14 +298,30 @@ pub enum WrongValue {
     },
 }
 
-/// A wrong value for an error, unless it is so long that it can be a hash or key in the wrong place.
-fn quoted(value: &str) -> String {
-    if value.len() <= LONGEST_QUOTED { format!("{value:?}") } else { "the value".to_owned() }
+/// A wrong value for an error; nothing of it if it is so long that it can be a hash or key in the wrong place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown(Option<String>);
+
+impl Shown {
+    fn bare(&self) -> &str {
+        self.0.as_deref().unwrap_or("the value")
+    }
 }
 
-/// The same without quotation marks.
-fn short(name: &str) -> &str {
-    if name.len() <= LONGEST_QUOTED { name } else { "the value" }
+impl<T: Into<String>> From<T> for Shown {
+    fn from(value: T) -> Self {
+        Shown(Some(value.into()).filter(|value| value.len() <= LONGEST_QUOTED))
+    }
+}
+
+/// With quotation marks.
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(value) => write!(f, "{value:?}"),
+            None => f.write_str(self.bare()),
+        }
+    }
 }
 
 trait Names {
@@ -357,7 +371,10 @@ fn parse(text: &str) -> Result<WebSection, YamlMessage> {
     if is_empty(text) {
         return Ok(WebSection::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| YamlMessage(without_value(&one_line(text, &error))))
+    serde_saphyr::from_str(text).map_err(|error| {
+        // An unknown key is quoted, too.
+        YamlMessage(redact_hashes(&without_value(&one_line(text, &error))))
+    })
 }
 
 /// The message without the value that it quotes, which can be a secret in the wrong place.
@@ -392,7 +409,7 @@ fn headers(http: HttpSection) -> Result<Vec<(&'static str, String)>, (Place, Wro
             continue;
         }
         if !expected.is_empty() && !expected.contains(&text.as_str()) {
-            return Err(place.wrong(WrongValue::HeaderValue { value: text, expected }));
+            return Err(place.wrong(WrongValue::HeaderValue { value: text.into(), expected }));
         }
         if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
             return Err(place.wrong(WrongValue::HeaderCharacters));
@@ -407,9 +424,7 @@ fn users(
 ) -> Result<BTreeMap<String, PasswordHash>, (Place, WrongValue)> {
     let mut users = BTreeMap::new();
     for (name, hash) in given {
-        // Name and hash can be exchanged.
-        let shown = if name.starts_with("$2") { "[redacted]" } else { &*name };
-        let place = Place::of(&hash, format!("basic_auth_users.{shown}"));
+        let place = Place::of(&hash, format!("basic_auth_users.{name}"));
         if name.contains(':') {
             return Err(place.wrong(WrongValue::Colon));
         }

@@ -116,6 +116,22 @@ fn is_opaque(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '_' | '-' | '%')
 }
 
+/// Replaces bcrypt hashes, also cut off ones, wherever they stand. Everything else stays.
+pub fn redact_hashes(text: &str) -> String {
+    // A hash has 60 characters.
+    const SHORTEST: usize = 30;
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.find("$2").map(|at| rest.split_at(at)) {
+        let is_of_hash = |c: char| c.is_ascii_alphanumeric() || matches!(c, '$' | '.' | '/');
+        let (word, after) = from.split_at(from.find(|c| !is_of_hash(c)).unwrap_or(from.len()));
+        out.push_str(before);
+        out.push_str(if word.len() < SHORTEST { word } else { REDACTED });
+        rest = after;
+    }
+    out + rest
+}
+
 /// Replaces unique IDs, of access keys among them, wherever they stand. Everything else stays.
 pub fn redact_ids(text: &str) -> String {
     let is_id = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();

@@ -8,7 +8,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, WrongValue> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let wrong = || WrongValue::Duration(text.to_owned());
+    let wrong = || WrongValue::Duration(text.into());
     let (mut total, mut rest) = (Duration::ZERO, text);
     loop {
         let number = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(wrong)?;

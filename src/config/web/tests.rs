@@ -271,6 +271,34 @@ fn hashes_have_three_prefixes_and_a_bounded_cost() {
     }
 }
 
+/// Of a key of the file, a name, a path or a value, whatever stands before the hash.
+#[test]
+fn no_error_shows_a_hash_in_the_wrong_place() {
+    for before in ["", "bob ", "bob", "a.b/"] {
+        let word = format!("'{before}{HASH}'");
+        for text in [
+            format!("{word}: x\n"),
+            format!("tls_server_config: {{ {word}: x }}\n"),
+            format!("rate_limit: {{ {word}: x }}\n"),
+            format!("basic_auth_users: {{ {word}: x }}\n"),
+            format!("basic_auth_users: {{ {word}: {HASH}, {word}: {HASH} }}\n"),
+            format!("http_server_config: {{ headers: {{ {word}: x }} }}\n"),
+            format!("http_server_config: {{ headers: {{ X-Frame-Options: {word} }} }}\n"),
+            format!("rate_limit: {{ interval: {word} }}\n"),
+            format!("tls_server_config: {{ min_version: {word} }}\n"),
+            format!("tls_server_config: {{ client_auth_type: {word} }}\n"),
+            format!("tls_server_config: {{ cipher_suites: [{word}] }}\n"),
+            format!("tls_server_config: {{ curve_preferences: [{word}] }}\n"),
+            format!("tls_server_config: {{ cert_file: {word}, key: x }}\n"),
+            format!("tls_server_config: {{ cert: x, key_file: {word} }}\n"),
+        ] {
+            let error = WebConfig::parse(&text, Path::new("web.yml")).unwrap_err();
+            let shown = format!("{error}{error:?}");
+            assert!(!shown.contains(HASH), "{text}{shown}");
+        }
+    }
+}
+
 /// A password instead of its hash, a key in the wrong place: nothing of it is in an error.
 #[test]
 fn errors_and_debug_output_contain_no_secret() {

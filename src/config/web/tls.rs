@@ -2,6 +2,7 @@
 
 use super::section::{Secret, Text, TlsSection};
 use super::{Place, ReadError, WrongValue, read};
+use crate::text::redact::redact_hashes;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_saphyr::Spanned;
 use std::fmt;
@@ -96,7 +97,7 @@ impl ClientAuth {
             "RequireAnyClientCert" | "RequireClientCert" => Ok(ClientAuth::RequireAny),
             "VerifyClientCertIfGiven" => Ok(ClientAuth::VerifyIfGiven),
             "RequireAndVerifyClientCert" => Ok(ClientAuth::RequireAndVerify),
-            other => Err(WrongValue::ClientAuth(other.to_owned())),
+            other => Err(WrongValue::ClientAuth(other.into())),
         }
     }
 }
@@ -115,8 +116,9 @@ impl TlsVersion {
         match name {
             "TLS12" => Ok(TlsVersion::Tls12),
             "TLS13" => Ok(TlsVersion::Tls13),
-            "TLS10" | "TLS11" => Err(WrongValue::OldTls(name.to_owned())),
-            other => Err(WrongValue::TlsVersion(other.to_owned())),
+            "TLS10" => Err(WrongValue::OldTls("TLS10")),
+            "TLS11" => Err(WrongValue::OldTls("TLS11")),
+            other => Err(WrongValue::TlsVersion(other.into())),
         }
     }
 }
@@ -173,13 +175,13 @@ fn cipher(name: &str) -> Result<Cipher, WrongValue> {
         "there is no such cipher suite"
     };
     let known = CIPHERS.iter().find(|(known, _)| *known == name);
-    known.map(|(_, cipher)| *cipher).ok_or_else(|| WrongValue::Cipher { name: name.to_owned(), reason })
+    known.map(|(_, cipher)| *cipher).ok_or_else(|| WrongValue::Cipher { name: name.into(), reason })
 }
 
 fn curve(name: &str) -> Result<Curve, WrongValue> {
     let reason = if name == "CurveP521" { "rustls does not offer it" } else { "there is no such curve" };
     let known = CURVES.iter().find(|(known, _)| *known == name);
-    known.map(|(_, curve)| *curve).ok_or_else(|| WrongValue::Curve { name: name.to_owned(), reason })
+    known.map(|(_, curve)| *curve).ok_or_else(|| WrongValue::Curve { name: name.into(), reason })
 }
 
 type Wrong = (Place, WrongValue);
@@ -237,7 +239,7 @@ impl Origin {
         let Some(path) = self.path else {
             return Ok(Pem { place: self.place, path: None, content: self.inline });
         };
-        let name = path.display().to_string();
+        let name = redact_hashes(&path.display().to_string());
         let failed = |error: ReadError| WrongValue::File { path: name.clone(), error };
         let content = match read(&path) {
             // The copy has the exact size, so that the vector is not moved once more.
