@@ -24,7 +24,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use values::{CollectorChoice, DemoScenario, InvalidValue, Period};
 
 /// Ten times what 20,000 exemptions take.
@@ -345,8 +345,8 @@ fn check_owner_tags(tags: &[String]) -> Result<(), ConfigError> {
 fn read(path: &Path) -> Result<Settings, ConfigError> {
     let name = path.display().to_string();
     let unreadable = |message: String| ConfigError::Unreadable { path: name.clone(), message };
-    let bounds = Bounds { bytes: MAX_FILE_BYTES, until: Instant::now().checked_add(READ_TIMEOUT) };
-    let content = files::read(path, bounds).map_err(|e| unreadable(e.to_string()))?;
+    let content =
+        files::read(path, Bounds::within(MAX_FILE_BYTES, READ_TIMEOUT)).map_err(|e| unreadable(e.to_string()))?;
     let text = String::from_utf8(content.bytes).map_err(|e| unreadable(format!("it is not UTF-8: {e}")))?;
     Settings::from_yaml(&text).map_err(|error| ConfigError::File { path: name, error })
 }

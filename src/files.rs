@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+use zeroize::Zeroizing;
 
 /// Bounds of a read.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,13 @@ pub struct Bounds {
     pub bytes: u64,
     /// When to give up; `None` for never.
     pub until: Option<Instant>,
+}
+
+impl Bounds {
+    /// At most so many bytes, within this time from now on.
+    pub fn within(bytes: u64, time: Duration) -> Self {
+        Bounds { bytes, until: Instant::now().checked_add(time) }
+    }
 }
 
 /// A file that was read to its end.
@@ -38,8 +46,11 @@ pub enum ReadError {
     #[error(transparent)]
     System(#[from] io::Error),
     /// It has more bytes than the bounds allow.
-    #[error("it is larger than {} MiB, the maximum", .0 >> 20)]
+    #[error("it is larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
+    /// It is a directory, a FIFO or a device.
+    #[error("it is not a regular file")]
+    NotRegular,
     /// The end did not come in time.
     #[error("its end did not come in time")]
     TimedOut,
@@ -56,19 +67,41 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`]; nothing of a file is returned that was not read to its end.
 pub fn read(path: &Path, bounds: Bounds) -> Result<Content, ReadError> {
+    read_open(&open(path)?, bounds)
+}
+
+/// Reads a regular file of at most so many bytes, which are overwritten when the result is dropped. Anything else than a
+/// regular file is refused at once.
+///
+/// # Errors
+/// [`ReadError`]; nothing of a file is returned that was not read to its end.
+pub fn read_secret(path: &Path, bytes: u64) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    let file = open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ReadError::NotRegular);
+    }
+    Ok(Zeroizing::new(read_open(&file, Bounds { bytes, until: None })?.bytes))
+}
+
+fn open(path: &Path) -> io::Result<File> {
     // Otherwise the opening of a FIFO waits for its writer, and that of a terminal makes it the process's own.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+fn read_open(mut file: &File, bounds: Bounds) -> Result<Content, ReadError> {
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     if kind.is_file() && metadata.len() > bounds.bytes {
         return Err(ReadError::TooLarge(bounds.bytes));
     }
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; 64 << 10];
+    // The content can be a secret: a vector that grows leaves copies behind, and a failed read what it has read.
+    let size = if kind.is_file() { usize::try_from(metadata.len()).unwrap_or_default() } else { 0 };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+    let mut chunk = Zeroizing::new(vec![0; 64 << 10]);
     loop {
         if can_wait(kind) {
-            wait(&file, bounds.until)?;
+            wait(file, bounds.until)?;
         }
         match file.read(&mut chunk) {
             Ok(0) => break,
@@ -90,7 +123,7 @@ pub fn read(path: &Path, bounds: Bounds) -> Result<Content, ReadError> {
     if kind.is_file() && is_changed(&metadata, &after, bytes.len() as u64) {
         return Err(ReadError::Changed);
     }
-    Ok(Content { bytes, modified: after.modified().unwrap_or_else(|_| SystemTime::now()) })
+    Ok(Content { bytes: std::mem::take(&mut *bytes), modified: after.modified().unwrap_or_else(|_| SystemTime::now()) })
 }
 
 /// Whether the file was written to between the two moments. Files of `/proc` have the size 0 whatever they contain.
@@ -135,12 +168,12 @@ mod tests {
     const BYTES: u64 = 1 << 20;
 
     fn soon() -> Bounds {
-        Bounds { bytes: BYTES, until: Instant::now().checked_add(Duration::from_millis(50)) }
+        Bounds::within(BYTES, Duration::from_millis(50))
     }
 
     /// Time enough for what comes.
     fn later() -> Bounds {
-        Bounds { bytes: BYTES, until: Instant::now().checked_add(Duration::from_secs(60)) }
+        Bounds::within(BYTES, Duration::from_secs(60))
     }
 
     fn fifo(directory: &tempfile::TempDir) -> PathBuf {
@@ -176,6 +209,18 @@ mod tests {
         let socket = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(matches!(read(&socket, soon()), Err(ReadError::System(_))));
+    }
+
+    #[test]
+    fn secrets_are_read_from_regular_files_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        assert_eq!(**read_secret(&path, 7).unwrap(), *b"content");
+        assert!(matches!(read_secret(&path, 6), Err(ReadError::TooLarge(6))));
+        for other in [fifo(&directory), directory.path().into(), "/dev/null".into()] {
+            assert!(matches!(read_secret(&other, 7), Err(ReadError::NotRegular)), "{}", other.display());
+        }
     }
 
     #[test]

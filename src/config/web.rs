@@ -11,21 +11,17 @@ mod tls;
 pub use tls::{CIPHERS, CURVES, Cipher, ClientAuth, Curve, Pem, Tls, TlsVersion};
 
 use super::file::{is_empty, one_line};
+use crate::files;
 use crate::text::redact::redact_hashes;
-use rustix::fs::OFlags;
 use secrecy::{ExposeSecret, SecretString};
 use section::{HttpSection, RateSection, Text, WebSection};
 use serde_saphyr::Spanned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::num::NonZeroU32;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// A certificate with its chain has a few kilobytes, the hash of a password 60 bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -110,12 +106,12 @@ impl FromStr for PasswordHash {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WebError {
     /// The file cannot be read.
-    #[error("--web.config.file: cannot read {path}: {error}")]
+    #[error("--web.config.file: cannot read {path}: {message}")]
     Unreadable {
         /// The path of the file.
         path: String,
         /// What failed.
-        error: ReadError,
+        message: String,
     },
     /// It is not YAML, or not in the shape of a web configuration; with line and column.
     #[error("{path}: {message}")]
@@ -135,29 +131,6 @@ pub enum WebError {
         /// What is wrong with it.
         value: WrongValue,
     },
-}
-
-/// Why a file has no content.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ReadError {
-    /// The operating system refused it.
-    #[error("{0}")]
-    Io(String),
-    /// It is a directory, a FIFO or a device.
-    #[error("it is not a regular file")]
-    NotRegular,
-    /// It is larger than one mebibyte.
-    #[error("it is larger than {} MiB", MAX_BYTES >> 20)]
-    TooLarge,
-    /// It is not text.
-    #[error("it is not UTF-8")]
-    NotUnicode,
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        ReadError::Io(error.to_string())
-    }
 }
 
 /// A place in the file.
@@ -289,12 +262,12 @@ pub enum WrongValue {
         reason: &'static str,
     },
     /// A file that the configuration names cannot be read.
-    #[error("cannot read {}: {error}", if path.contains('\n') { "the file" } else { path })]
+    #[error("cannot read {}: {message}", if path.contains('\n') { "the file" } else { path })]
     File {
         /// The path of the file.
         path: String,
         /// What failed.
-        error: ReadError,
+        message: String,
     },
 }
 
@@ -343,9 +316,9 @@ impl WebConfig {
     /// [`WebError`], which names the file, and the line and key of what is wrong.
     pub fn load(path: &Path) -> Result<Self, WebError> {
         let name = path.display().to_string();
-        let bytes = read(path).map_err(|error| WebError::Unreadable { path: name.clone(), error })?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| WebError::Unreadable { path: name, error: ReadError::NotUnicode })?;
+        let unreadable = |message: String| WebError::Unreadable { path: name.clone(), message };
+        let bytes = files::read_secret(path, MAX_BYTES).map_err(|error| unreadable(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
         WebConfig::parse(text, path)
     }
 
@@ -450,25 +423,6 @@ fn rate_limit(section: RateSection) -> Result<Option<RateLimit>, (Place, WrongVa
         Some(burst) => Ok(Some(RateLimit { interval, burst })),
         None => Err(place.wrong(WrongValue::Burst)),
     }
-}
-
-/// The content of a file that is regular and not too large, in memory that is overwritten afterwards.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ReadError> {
-    // Otherwise opening a FIFO waits for its writer.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(ReadError::NotRegular);
-    }
-    if metadata.len() > MAX_BYTES {
-        return Err(ReadError::TooLarge);
-    }
-    // A vector that grows leaves copies behind.
-    let size = usize::try_from(metadata.len()).unwrap_or_default();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.saturating_add(1)));
-    file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(ReadError::TooLarge) } else { Ok(bytes) }
 }
 
 fn digest(file: &[u8], tls: Option<&Tls>) -> [u8; 32] {

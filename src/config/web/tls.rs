@@ -1,7 +1,8 @@
 //! The section `tls_server_config`.
 
 use super::section::{Secret, Text, TlsSection};
-use super::{Place, ReadError, WrongValue, read};
+use super::{MAX_BYTES, Place, WrongValue};
+use crate::files::{self, ReadError};
 use crate::text::redact::redact_hashes;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_saphyr::Spanned;
@@ -240,8 +241,8 @@ impl Origin {
             return Ok(Pem { place: self.place, path: None, content: self.inline });
         };
         let name = redact_hashes(&path.display().to_string());
-        let failed = |error: ReadError| WrongValue::File { path: name.clone(), error };
-        let content = match read(&path) {
+        let failed = |error: ReadError| WrongValue::File { path: name.clone(), message: error.to_string() };
+        let content = match files::read_secret(&path, MAX_BYTES) {
             // The copy has the exact size, so that the vector is not moved once more.
             Ok(bytes) => SecretSlice::from(bytes.to_vec()),
             Err(error) => return Err(self.place.wrong(failed(error))),
