@@ -1,8 +1,8 @@
-//! What a request passes, in this order, from a connection to its answer: form and body, rate limit, authentication,
-//! routes, and the configured headers of every answer.
+//! What a request passes, in this order, from a connection to its answer: the limit of requests in flight, form and body,
+//! rate limit, authentication, routes, and the configured headers of every answer.
 
 use super::body::Payload;
-use super::connections::Connection;
+use super::connections::{Connection, InFlight};
 use super::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use super::routes::text;
 use super::{AppState, routes};
@@ -25,20 +25,25 @@ pub(super) enum Service {
 
 /// The answer that this makes, or 500 if that panics: neither the connection nor its other requests are affected. The panic
 /// hook has logged it.
-pub(super) async fn or_internal_error(answer: impl Future<Output = Response<Payload>>) -> Response<Payload> {
+async fn or_internal_error(answer: impl Future<Output = Response<Payload>>) -> Response<Payload> {
     // Locks that it poisons hold valid values.
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| routes::internal_error())
 }
 
-/// The answer to a request of this connection.
+/// The answer to a request of this connection. Without `in_flight` the request is one too many.
 pub(super) async fn respond(
     service: Service,
     state: &AppState,
     connection: &Connection,
+    in_flight: Option<&InFlight>,
     request: Request<Incoming>,
 ) -> Response<Payload> {
     let web = state.web.current();
     let answer = async {
+        if in_flight.is_none() {
+            tracing::debug!(client = %connection.client(), "request refused: too many are in flight");
+            return Err(overloaded());
+        }
         let request = without_body(request, connection).await?;
         if service == Service::Probe {
             return Ok(routes::probe(state, &request));
@@ -47,7 +52,8 @@ pub(super) async fn respond(
         admitted.map_err(|refusal| refusal.response())?;
         Ok(routes::respond(state, request).await)
     };
-    let mut response = answer.await.unwrap_or_else(|refusal: Response<Payload>| refusal);
+    let answer = async { answer.await.unwrap_or_else(|refusal: Response<Payload>| refusal) };
+    let mut response = or_internal_error(answer).await;
     if service == Service::Main {
         response.headers_mut().extend(web.headers.clone());
     }
@@ -55,7 +61,7 @@ pub(super) async fn respond(
 }
 
 /// The answer to a request that is one too many.
-pub(super) fn overloaded() -> Response<Payload> {
+fn overloaded() -> Response<Payload> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being answered");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -180,16 +180,7 @@ where
         let (state, connection) = (Arc::clone(&state), Arc::clone(&connection));
         async move {
             let in_flight = connection.request();
-            let response = match &in_flight {
-                Some(_) => {
-                    let answer = pipeline::respond(routes, &state, &connection, request);
-                    pipeline::or_internal_error(answer).await
-                }
-                None => {
-                    tracing::debug!(client = %connection.client(), "request refused: too many are in flight");
-                    pipeline::overloaded()
-                }
-            };
+            let response = pipeline::respond(routes, &state, &connection, in_flight.as_ref(), request).await;
             if protocol == Protocol::Http1 {
                 // Until the next flush. A stream of HTTP/2 may have ended meanwhile, without a byte to be written.
                 connection.writing();

@@ -4,6 +4,7 @@ use super::super::connections::Client;
 use super::super::limits::MAX_IDLE;
 use super::*;
 use crate::config::addresses::Paths;
+use crate::config::web::WebConfig;
 use crate::exposition::exporter::ExporterMetrics;
 use crate::exposition::{Options, Parts, Users};
 use http_body_util::{BodyExt, Empty};
@@ -11,6 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use tokio::io::duplex;
 
 type Sender = http2::SendRequest<Empty<Bytes>>;
@@ -67,6 +69,20 @@ async fn answers_that_are_not_taken_are_in_flight() {
     assert!(text.starts_with(b"# HELP"));
     assert_eq!(ask(&sender, "/livez").await.status(), StatusCode::OK);
     drop(second);
+}
+
+#[tokio::test]
+async fn a_request_that_is_one_too_many_is_refused_with_the_configured_headers() {
+    let Setup { server, sender, .. } = setup(1).await;
+    let config =
+        WebConfig { headers: vec![("X-Frame-Options", "deny".into())], digest: [1; 32], ..WebConfig::default() };
+    server.state.web.reload(Path::new("web.yml"), &config).unwrap();
+    let first = ask(&sender, "/metrics").await;
+    let refused = ask(&sender, "/livez").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for answer in [&first, &refused] {
+        assert_eq!(answer.headers()["x-frame-options"], "deny");
+    }
 }
 
 #[tokio::test]
