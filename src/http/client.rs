@@ -132,13 +132,13 @@ impl Address {
 
     async fn connect(&self) -> Result<Stream, std::io::Error> {
         let (hosts, port) = match self {
-            Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix),
+            Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Right),
             Address::Tcp { hosts, port } => (hosts, *port),
         };
         let mut failure = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
         for host in hosts {
             match TcpStream::connect((host.as_str(), port)).await {
-                Ok(stream) => return Ok(Stream::Tcp(stream)),
+                Ok(stream) => return Ok(Stream::Left(stream)),
                 Err(error) => failure = error,
             }
         }

@@ -1,11 +1,9 @@
 //! Accepted streams: TCP or a Unix socket.
 
 use super::connections::Client;
-use std::io::{IoSlice, Result};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::io::Result;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
 /// A socket that accepts streams.
 pub(super) enum Listener {
@@ -13,11 +11,8 @@ pub(super) enum Listener {
     Unix(UnixListener),
 }
 
-/// An accepted stream.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// An accepted stream: TCP on the left, a Unix socket on the right.
+pub(super) type Stream = Either<TcpStream, UnixStream>;
 
 impl Listener {
     /// The next stream, and the client that it counts for.
@@ -27,52 +22,13 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are written whole; waiting to fill a packet only delays the last one.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Client::of_address(peer.ip())))
+                Ok((Stream::Left(stream), Client::of_address(peer.ip())))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let client = Client::User(stream.peer_cred()?.uid());
-                Ok((Stream::Unix(stream), client))
+                Ok((Stream::Right(stream), client))
             }
         }
-    }
-}
-
-/// Calls the same function of whichever stream it is.
-macro_rules! forward {
-    ($stream:ident.$function:ident($($argument:expr),*)) => {
-        match $stream.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).$function($($argument),*),
-            Stream::Unix(stream) => Pin::new(stream).$function($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        forward!(self.poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        forward!(self.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize>> {
-        forward!(self.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        // Both are sockets.
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        forward!(self.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        forward!(self.poll_shutdown(cx))
     }
 }
