@@ -1,6 +1,8 @@
-//! HTTP server: accept loop and its limits, routes, status page; and the client of `healthcheck`.
+//! HTTP server, and the client of `healthcheck`. A request reads memory; no handler calls AWS.
 //!
-//! A request reads memory; no handler calls AWS.
+//! The way of a connection: `listen` binds addresses, `server` accepts streams, `connections` counts them and their requests
+//! against `limits`, and `tls` secures them. The way of a request: `pipeline`, then `routes`. `web` is the web
+//! configuration in force, with the users of `auth` and the rate limit of `rate`.
 
 mod auth;
 pub mod body;

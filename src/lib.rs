@@ -22,10 +22,10 @@
 //! * [`exposition`]: metrics. [`exposition::families::FAMILIES`] is the public contract,
 //!   [`exposition::exporter`] the metrics about the exporter itself; [`exposition::Parts`] are what a page is made of.
 //! * [`schedule`]: workers: when to check, to recheck and to evaluate again.
-//! * [`http`]: accept loop, routes, the status page.
+//! * [`http`]: the server: addresses, limits of connections, TLS, authentication, routes, the status page.
 //! * [`cli`]: commands and flags. [`config`]: settings, from flags and the file; [`config::settings::SETTINGS`] is their
-//!   table. [`telemetry`]: logging.
-//! * [`files`]: reads files within bounds of size and time. [`text`]: escapes for terminals and logs. Pure.
+//!   table; [`config::web`] is the file of TLS, passwords, headers and the rate limit. [`telemetry`]: logging, and panics.
+//! * [`files`]: reads files within bounds of size and time. [`text`]: escapes for terminals and logs, redaction. Pure.
 //! * [`app`]: composition of the modules.
 
 // Clippy runs with `-D warnings`: a public item without documentation fails scripts/test.

@@ -22,7 +22,7 @@ const MOST_READS: usize = 8;
 /// Long for small files on a slow volume.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The web configuration that the settings name, or plain HTTP for everyone.
+/// The web configuration that the settings name, or plain HTTP for every client.
 ///
 /// # Errors
 /// [`WebLoadError`], which names file, line and key.

@@ -42,7 +42,7 @@ const HEADERS: &[(&str, &[&str])] = &[
     ("Content-Security-Policy", &[]),
 ];
 
-/// A validated web configuration, with the content of the files that it names. The default is plain HTTP for everyone.
+/// A validated web configuration, with the content of the files that it names. The default is plain HTTP for every client.
 #[derive(Debug, Default)]
 pub struct WebConfig {
     /// TLS; `None` is plain HTTP.

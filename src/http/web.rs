@@ -66,7 +66,7 @@ pub enum WebLoadError {
 }
 
 impl Web {
-    /// Plain HTTP for everyone, which is what there is without a web configuration.
+    /// Plain HTTP for every client, which is what there is without a web configuration.
     pub fn open() -> Self {
         Web { current: watch::Sender::new(Arc::default()), authenticator: Authenticator::new() }
     }
@@ -195,18 +195,15 @@ impl Current {
 
     /// What protects the server now and would not any more. A file that is just being written looks like that.
     fn lost_in(&self, new: &Current) -> Option<&'static str> {
-        let requires = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.client_auth.requires());
-        let verifies = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.client_auth.verifies());
-        let names = |current: &Current| current.tls.as_ref().is_some_and(|tls| tls.trust.allowed_sans.is_some());
-        [
-            ("TLS", self.tls.is_some(), new.tls.is_some()),
-            ("basic_auth_users", self.users.is_some(), new.users.is_some()),
-            ("the requirement of client certificates", requires(self), requires(new)),
-            ("the verification of client certificates", verifies(self), verifies(new)),
-            ("client_allowed_sans", names(self), names(new)),
-        ]
-        .into_iter()
-        .find_map(|(protection, before, after)| (before && !after).then_some(protection))
+        let protections: [(&str, fn(&Current) -> bool); 5] = [
+            ("TLS", |current| current.tls.is_some()),
+            ("basic_auth_users", |current| current.users.is_some()),
+            ("the requirement of client certificates", |c| c.tls.as_ref().is_some_and(|t| t.client_auth.requires())),
+            ("the verification of client certificates", |c| c.tls.as_ref().is_some_and(|t| t.client_auth.verifies())),
+            ("client_allowed_sans", |c| c.tls.as_ref().is_some_and(|t| t.trust.allowed_sans.is_some())),
+        ];
+        let lost = protections.into_iter().find(|(_, has)| has(self) && !has(new));
+        lost.map(|(protection, _)| protection)
     }
 }
 
