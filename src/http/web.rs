@@ -195,15 +195,19 @@ impl Current {
 
     /// What protects the server now and would not any more. A file that is just being written looks like that.
     fn lost_in(&self, new: &Current) -> Option<&'static str> {
-        let protections: [(&str, fn(&Current) -> bool); 5] = [
-            ("TLS", |current| current.tls.is_some()),
-            ("basic_auth_users", |current| current.users.is_some()),
-            ("the requirement of client certificates", |c| c.tls.as_ref().is_some_and(|t| t.client_auth.requires())),
-            ("the verification of client certificates", |c| c.tls.as_ref().is_some_and(|t| t.client_auth.verifies())),
-            ("client_allowed_sans", |c| c.tls.as_ref().is_some_and(|t| t.trust.allowed_sans.is_some())),
+        self.protections().find(|protection| !new.protections().any(|kept| kept == *protection))
+    }
+
+    fn protections(&self) -> impl Iterator<Item = &'static str> {
+        let tls = self.tls.as_ref();
+        let protections = [
+            ("TLS", tls.is_some()),
+            ("basic_auth_users", self.users.is_some()),
+            ("the requirement of client certificates", tls.is_some_and(|tls| tls.client_auth.requires())),
+            ("the verification of client certificates", tls.is_some_and(|tls| tls.client_auth.verifies())),
+            ("client_allowed_sans", tls.is_some_and(|tls| tls.trust.allowed_sans.is_some())),
         ];
-        let lost = protections.into_iter().find(|(_, has)| has(self) && !has(new));
-        lost.map(|(protection, _)| protection)
+        protections.into_iter().filter_map(|(protection, is_on)| is_on.then_some(protection))
     }
 }
 
