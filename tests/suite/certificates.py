@@ -1,6 +1,7 @@
 """Certificates for tests, as cert-manager stores them in a Secret."""
 
 import datetime
+import ipaddress
 import itertools
 
 from cryptography import x509
@@ -26,15 +27,20 @@ class Authority:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, host, client=False):
+    def issue(self, host, *addresses, client=False):
         """A certificate for a server or a client: `tls.crt`, `tls.key` and `ca.crt`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-        names = x509.SubjectAlternativeName([x509.DNSName(host)])
-        plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        names = [x509.DNSName(host), *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)]
         return {
-            "tls.crt": self._sign(subject, key.public_key(), names, x509.ExtendedKeyUsage([usage])),
-            "tls.key": key.private_bytes(*plain).decode(),
+            "tls.crt": self._sign(subject, key.public_key(), x509.SubjectAlternativeName(names), x509.ExtendedKeyUsage([usage])),
+            "tls.key": pem(key),
             "ca.crt": self.certificate,
         }
+
+
+def pem(key):
+    """A private key as text, not encrypted."""
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*plain).decode()

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from certificates import Authority, pem
 from harness import ROOT, TOOLS, Exporter, clean_environment, exporter_binary, free_port
 
 PASSWORD = "example-password"
@@ -27,18 +28,18 @@ def run(*command, **options):
 def pki(tmp_path_factory):
     """A directory with ca.crt, and pairs of tls, client and stranger, which signed itself."""
     home = tmp_path_factory.mktemp("pki")
-
-    def certificate(name, *arguments):
-        request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        names = ["-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
-        made = run(*request, *names, *arguments, cwd=home)
-        assert made.returncode == 0, made.stderr
-
-    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-    certificate("ca")
-    certificate("tls", *signed, "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
-    certificate("client", *signed, "-addext", "extendedKeyUsage=clientAuth", "-addext", "subjectAltName=DNS:prometheus.example.com")
-    certificate("stranger")
+    authority, stranger = Authority("ca"), Authority("stranger")
+    server = authority.issue("localhost", "127.0.0.1")
+    client = authority.issue("prometheus.example.com", client=True)
+    files = {
+        "ca": (authority.certificate, pem(authority.key)),
+        "tls": (server["tls.crt"], server["tls.key"]),
+        "client": (client["tls.crt"], client["tls.key"]),
+        "stranger": (stranger.certificate, pem(stranger.key)),
+    }
+    for name, (certificate, key) in files.items():
+        (home / f"{name}.crt").write_text(certificate)
+        (home / f"{name}.key").write_text(key)
     return home
 
 
