@@ -46,7 +46,16 @@ pub fn try_request(
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{extra}\r\n");
     let mut stream = connect(address)?;
     stream.write_all(request.as_bytes())?;
-    read_to_end(stream)
+    let answer = read_to_end(stream)?;
+    if method == "HEAD" { Ok(answer) } else { whole(answer) }
+}
+
+/// Sends all, or as much as the server takes, and no more: a server that refuses may have closed the connection before.
+pub fn send_and_close(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = connect(address).unwrap();
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    stream
 }
 
 /// Over a Unix socket.
@@ -54,7 +63,7 @@ pub fn get_from_socket(socket: &Path, path: &str) -> Response {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    read_to_end(stream).unwrap()
+    read_to_end(stream).and_then(whole).unwrap()
 }
 
 pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
@@ -79,7 +88,15 @@ pub fn connect_from(source: IpAddr, address: SocketAddr, receive_buffer: u32) ->
     Ok(stream)
 }
 
-/// What comes until the other side closes; its length must be the one that was announced.
+/// An error if the body has another length than the header says: the server ended before it was sent.
+fn whole(answer: Response) -> std::io::Result<Response> {
+    match answer.headers.get("content-length") {
+        Some(length) if *length != answer.body.len().to_string() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(answer),
+    }
+}
+
+/// What comes until the other side closes.
 pub fn read_to_end(mut stream: impl Read) -> std::io::Result<Response> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
@@ -90,4 +107,11 @@ pub fn read_to_end(mut stream: impl Read) -> std::io::Result<Response> {
     let status = lines.next().and_then(|l| l.split(' ').nth(1)?.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
     let headers = lines.filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
     Ok(Response { status, headers, body })
+}
+
+#[test]
+fn a_truncated_answer_is_an_error() {
+    let answer = |body: &str| read_to_end(format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{body}").as_bytes());
+    assert_eq!(answer("abc").and_then(whole).unwrap().text(), "abc");
+    assert!(answer("ab").and_then(whole).is_err());
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{Account, FakeIam};
 use crate::exporter::{Exporter, cli, serve, wait_until};
-use crate::http::{self, connect, read_to_end, request, try_request};
+use crate::http::{self, connect, read_to_end, request, send_and_close, try_request};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 
@@ -111,10 +111,7 @@ fn what_is_too_large_or_no_http_is_refused_and_serving_goes_on() {
         b"GET /livez HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"\0\0\0\0\r\n\r\n",
     ] {
-        let mut stream = connect(exporter.address()).unwrap();
-        stream.write_all(nonsense).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let answer = read_to_end(stream);
+        let answer = read_to_end(send_and_close(exporter.address(), nonsense));
         assert!(answer.as_ref().map_or(true, |r| r.status >= 400), "{nonsense:?}: {answer:?}");
     }
     assert_eq!(exporter.get("/livez").status, 200);

@@ -161,11 +161,8 @@ fn a_request_without_tls_is_answered_so_that_people_understand() {
     assert_eq!((answer.status, answer.text().as_str()), (400, "this server requires HTTPS, the request was HTTP\n"));
     // Other protocols get nothing, and nothing stops.
     for noise in [&b"\0\0\0"[..], &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3], &[0x80; 100]] {
-        let mut stream = http::connect(exporter.address()).unwrap();
-        stream.write_all(noise).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        let _ = http::send_and_close(exporter.address(), noise).read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     }
     assert!(accepted(&client(), &exporter));
