@@ -43,6 +43,13 @@ SECRETS = [
     secret("other", OTHERS.issue("prometheus", client=True)),
     secret("scrape", {"user": "prometheus", "password": PASSWORD, "wrong": "battery staple"}),
     secret("web", {"web.yaml": f"basic_auth_users: {{ prometheus: {PASSWORD_HASH} }}\n"}),
+    secret(
+        "web-with-tls",
+        {
+            "web-config.yaml": "tls_server_config:\n  cert_file: /etc/iam-key-exporter-tls/tls.crt\n  key_file: /etc/iam-key-exporter-tls/tls.key\n"
+            f"basic_auth_users: {{ prometheus: {PASSWORD_HASH} }}\n"
+        },
+    ),
 ]
 
 
@@ -122,6 +129,7 @@ TLS = {"web": {"tls": {"enabled": True, "secretName": "server"}}}
 CLIENT = {"web": {"tls": {"enabled": True, "secretName": "server", "clientCA": {"enabled": True}}}}
 USERS = {"web": {"config": {"basic_auth_users": {"prometheus": PASSWORD_HASH}}}}
 EXISTING = {"web": {"existingSecret": {"name": "web", "key": "web.yaml"}}}
+EXISTING_TLS = {"web": {"existingSecret": {"name": "web-with-tls"}, "tls": {"enabled": True, "secretName": "server"}}}
 PREFIX = {"web": {"externalUrl": "https://example.com/security/keys"}}
 SHARDS = {"sharding": {"total": 2}, "config": {"demo": {"scenario": "organization"}}}
 
@@ -147,6 +155,7 @@ CASES = {
     "client": (CLIENT, certificate("client"), {"client": (certificate("other"), NO_CERTIFICATE)}),
     "password": (USERS, basic("password"), {"password": (basic("wrong"), DENIED)}),
     "existing": (EXISTING, basic("password"), {"none": ({}, DENIED)}),
+    "existing with TLS": (EXISTING_TLS, basic("password"), {"none": ({}, DENIED), "ca": (basic("password") | OTHER_CA, "unknown authority")}),
     "both": (merged(TLS, USERS, PREFIX), basic("password"), {"password": (basic("wrong"), DENIED), "ca": (basic("password") | OTHER_CA, "unknown authority")}),
     "all": (
         merged(CLIENT, USERS),

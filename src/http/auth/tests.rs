@@ -81,6 +81,23 @@ async fn names_and_passwords_are_compared_as_in_go() {
     assert_eq!(authenticator.authenticate(&users, CLIENT, &HeaderMap::new()).await, refused);
 }
 
+/// Memory does not grow with what clients send: exporter-toolkit has a cache of a hundred results instead.
+#[tokio::test]
+async fn one_password_of_each_user_is_remembered() {
+    let users = Users::new(&users(&[("alice", &hash("right", 4))]), None).unwrap();
+    let authenticator = Authenticator::new();
+    let mut known = Vec::new();
+    for (name, password) in [("bob", "right"), ("alice", "wrong"), ("alice", "right"), ("alice", "wrong"), ("bob", "x")]
+    {
+        let expected = if (name, password) == ("alice", "right") { Ok(()) } else { Err(Refused::Unauthorized) };
+        assert_eq!(authenticator.authenticate(&users, CLIENT, &header(name, password)).await, expected, "{name}");
+        known.push(users.users["alice"].right());
+    }
+    assert_eq!(users.users.len(), 1);
+    let right = authenticator.fingerprint(b"alice", users.users["alice"].hash.expose().as_bytes(), b"right");
+    assert_eq!(known, [None, None, Some(right), Some(right), Some(right)]);
+}
+
 /// A name and a password that run together with others are different ones (CVE-2022-46146).
 #[test]
 fn fingerprints_do_not_run_together() {

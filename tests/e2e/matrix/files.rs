@@ -1,5 +1,6 @@
 //! Faults of files: the inventory, the configuration, and the file that `check` writes.
 
+use super::scenario::peak_memory;
 use super::{Injection, Row};
 use crate::common::Account;
 use crate::exporter::{Cli, Exporter, cli, wait_for, wait_until};
@@ -112,17 +113,11 @@ fn put(path: &Path, content: impl AsRef<[u8]>) {
     replace(path, |new| fs::write(new, content).unwrap());
 }
 
-/// The growth of the peak of the resident memory that the row allows, in KiB.
-fn memory_limit(row: &Row) -> Option<u64> {
-    let mib = row.value("memory at most ")?.strip_suffix(" MiB above idle")?;
-    Some(mib.parse::<u64>().unwrap() << 10)
-}
-
-/// The peak of the resident memory, in KiB.
-pub fn peak_memory(exporter: &Exporter) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", exporter.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux has it");
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+/// Fails if the peak of memory has grown by more than the row allows.
+#[track_caller]
+fn assert_growth(row: &Row, exporter: &Exporter, before: u64) {
+    let grown = peak_memory(exporter) - before;
+    assert!(grown <= row.memory_limit(), "the peak of memory grew by {grown} KiB");
 }
 
 // --- the inventory ------------------------------------------------------------------------------------------------
@@ -146,9 +141,8 @@ fn inventory(row: &Row, flags: &[&str], inject: fn(&Path)) {
             inject(&path);
         }
         observe(row, &exporter, before.as_ref());
-        if let Some(limit) = memory_limit(row).filter(|_| !from_the_start) {
-            let grown = peak_memory(&exporter) - memory;
-            assert!(grown <= limit, "the peak of memory grew by {grown} KiB");
+        if !from_the_start {
+            assert_growth(row, &exporter, memory);
         }
         let failed = exporter.metrics().sum("iam_key_exporter_check_failures_total");
         put(&path, text());
@@ -226,10 +220,7 @@ fn configuration(row: &Row, inject: fn(&Path)) {
     assert_eq!((before.value(VIOLATIONS), now.value(VIOLATIONS)), (Some(1.0), Some(1.0)));
     assert_eq!(before.inventory(), now.inventory());
     assert_eq!(before.value(RELOADED_AT), now.value(RELOADED_AT), "the time of the last success");
-    if let Some(limit) = memory_limit(row) {
-        let grown = peak_memory(&exporter) - memory;
-        assert!(grown <= limit, "the peak of memory grew by {grown} KiB");
-    }
+    assert_growth(row, &exporter, memory);
     put(&path, "");
     exporter.signal("HUP");
     assert!(row.says("next reload"));

@@ -228,12 +228,7 @@ impl Run<'_> {
         }
         self.others(before);
         self.log(before, &logged);
-        if let Some(limit) = self.row.value("memory at most ") {
-            let mib = limit.strip_suffix(" MiB above idle").and_then(|mib| mib.parse::<u64>().ok());
-            let most = idle_memory() + (mib.expect("a number of MiB above idle") << 10);
-            let peak = peak_memory(&self.exporter);
-            assert!(peak <= most, "{peak} KiB, expected at most {most}");
-        }
+        assert_memory(self.row, &self.exporter);
         assert!(!self.exporter.has_ended(), "{}", self.exporter.log());
         data
     }
@@ -407,8 +402,16 @@ fn warnings(exporter: &Exporter) -> usize {
     exporter.logged(" WARN ") + exporter.logged(" ERROR ")
 }
 
+/// Fails if the process has ever used more memory than the row allows.
+#[track_caller]
+pub fn assert_memory(row: &Row, exporter: &Exporter) {
+    let most = idle_memory() + row.memory_limit();
+    let peak = peak_memory(exporter);
+    assert!(peak <= most, "{peak} KiB, expected at most {most}");
+}
+
 /// The peak of the resident memory, in KiB.
-fn peak_memory(exporter: &Exporter) -> u64 {
+pub fn peak_memory(exporter: &Exporter) -> u64 {
     let path = format!("/proc/{}/status", exporter.pid());
     let status = std::fs::read_to_string(path).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux has it");

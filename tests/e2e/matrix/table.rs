@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+const DOCUMENT: &str = include_str!("../../../docs/reliability.md");
+/// What precedes the limit of memory of rows that have none.
+const MEMORY: &str = "The peak of memory is at most ";
 const HEADER: &str = "| fault | expected metrics | expected log | recovery |";
 
 /// The rows of the table below a heading.
 pub fn section(name: &str) -> Vec<Row> {
-    let document = include_str!("../../../docs/reliability.md");
     let heading = format!("### {name}");
-    let mut lines = document.lines().skip_while(|line| *line != heading).skip_while(|line| !line.starts_with('|'));
+    let mut lines = DOCUMENT.lines().skip_while(|line| *line != heading).skip_while(|line| !line.starts_with('|'));
     assert_eq!(lines.next(), Some(HEADER), "the table of {name} in docs/reliability.md");
     let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
     rows.map(Row::parse).collect()
@@ -80,6 +82,17 @@ impl Row {
             Sample { series: if series == "up" { "iam_key_exporter_account_up" } else { series }, value }
         });
         samples.collect()
+    }
+
+    /// How far the peak of the resident memory may be above that of an exporter without a fault, in KiB: the limit of the
+    /// row, or that of all rows without one.
+    pub fn memory_limit(&self) -> u64 {
+        let of_row = self.value("memory at most ").and_then(|limit| limit.strip_suffix(" MiB above idle"));
+        let limit = of_row.unwrap_or_else(|| {
+            let (_, after) = DOCUMENT.split_once(MEMORY).expect("the limit of memory in docs/reliability.md");
+            after.split(' ').next().unwrap_or_default()
+        });
+        limit.parse::<u64>().expect("a number of MiB") << 10
     }
 
     /// For each line that is logged once when the fault begins, the texts that it contains.
@@ -162,9 +175,8 @@ fn outside_of_code(text: &str, separator: char) -> Vec<String> {
 /// Tests that the document names, and that exist, in files that are not in this crate as well.
 #[test]
 fn the_tests_that_are_named_exist() {
-    let document = include_str!("../../../docs/reliability.md");
     let named: Vec<(&str, &str)> =
-        document.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+        DOCUMENT.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
     assert!(named.len() > 10, "{named:?}");
     for (file, name) in named {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);

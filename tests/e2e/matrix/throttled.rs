@@ -129,7 +129,9 @@ async fn throttle(row: &Row, good: Duration) {
     let during = recorder.since(from);
     assert!(during.len() >= 2, "{during:?}");
     assert!(during.iter().all(|(_, reason)| *reason == row.value("reason ")), "{during:?}");
-    let up = Metrics::new(format!("iam_key_exporter_account_up{{account_id=\"{FAULTY}\"}} 0\n"));
+    // The exporter sets `up` when a check ends.
+    let up = u8::from(during.last().is_some_and(|(_, reason)| reason.is_none()));
+    let up = Metrics::new(format!("iam_key_exporter_account_up{{account_id=\"{FAULTY}\"}} {up}\n"));
     row.samples().iter().for_each(|sample| sample.assert(FAULTY, None, &up));
 
     assert!(row.says("data unchanged"));

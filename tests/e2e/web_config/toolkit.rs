@@ -5,7 +5,7 @@
 use super::client::{Client, Offer, basic, client, client_with};
 use super::pki::PKI;
 use super::{HASHES, serve, web};
-use crate::exporter::Exporter;
+use crate::exporter::{Exporter, cli};
 use crate::http;
 use rustls::{CipherSuite, NamedGroup};
 use std::io::{Read, Write};
@@ -134,14 +134,14 @@ const FILES: &[(&str, &str, &str)] = &[
     ("only client CA file set", "tls_server_config: {client_ca_file: client_ca.crt}\n", "one of cert and cert_file"),
     (
         "only client auth type set",
-        "tls_server_config: {client_auth_type: RequireAnyClientCert}\n",
+        "tls_server_config: {client_auth_type: RequireAndVerifyClientCert}\n",
         "one of cert and cert_file",
     ),
 ];
 
 /// Cases with a test of their own.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("empty string YAMLConfigPath and default client", "every other test of this program"),
+    ("empty string YAMLConfigPath and default client", "without_a_configuration_there_is_plain_http"),
     ("empty string YAMLConfigPath and TLS client", "a_plain_server_does_not_answer_tls"),
     ("valid tls config yml and default client", "a_request_without_tls_is_answered_so_that_people_understand"),
     ("valid tls config yml with TLS 1.1 client", "old_versions_of_tls_are_refused"),
@@ -152,7 +152,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("valid headers config", "configured_headers_are_on_every_answer"),
     ("TestConfigReloading", "certificates_are_reloaded_when_a_symbolic_link_changes"),
     ("valid rate limiter (no rate limiter set up) that doesn't block", "limits_follow_a_reload"),
-    ("TestCacheSize", "http::auth: there is no cache that grows, a user has one remembered password"),
+    ("TestCacheSize", "one_password_of_each_user_is_remembered"),
 ];
 
 /// `TestServerBehaviour`, `TestTLSConfigIsEnabled`: a configuration beyond the certificate, a client, whether it is served.
@@ -267,9 +267,10 @@ fn every_case_of_exporter_toolkit_is_here_once() {
         include_str!("../web_config.rs"),
         include_str!("auth.rs"),
         include_str!("reload.rs"),
-        include_str!("toolkit.rs")
+        include_str!("toolkit.rs"),
+        include_str!("../../../src/http/auth/tests.rs")
     );
-    for (case, test) in ELSEWHERE.iter().filter(|(_, test)| !test.contains(' ')) {
+    for (case, test) in ELSEWHERE.iter() {
         assert!(tests.contains(&format!("fn {test}()")), "{case}: there is no test {test}");
     }
 }
@@ -342,6 +343,12 @@ fn users() {
             assert_eq!((challenge, body.as_str()), ("Basic", "Unauthorized\n"), "{case}");
         }
     }
+}
+
+#[test]
+fn without_a_configuration_there_is_plain_http() {
+    let exporter = cli(["serve", "--demo"]).serve();
+    assert_eq!(exporter.get("/metrics").status, 200);
 }
 
 #[test]
