@@ -3,7 +3,7 @@
 //! A password is compared with its bcrypt hash on a thread of its own, see [`queue`]. The last right password of each
 //! user is remembered as a digest with a secret of this process, so that scrapes with it cost nothing and never wait.
 //! A refusal costs as much as the most expensive hash of the configuration, whether there is such a user or not: its
-//! time tells nothing about names.
+//! duration reveals nothing about names.
 
 mod credentials;
 mod queue;

@@ -138,7 +138,7 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<Bound> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
     let file = SocketFile::new(path)?;
-    // Before the socket listens, so that at no moment a client can connect that must not.
+    // Before the socket listens, so that no client can connect before the mode is set.
     std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     Bound::unix(socket.listen(BACKLOG)?, Some(file))
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// After so long most of what waits is done.
+/// `Retry-After` when too many passwords wait: by then most of them have been compared.
 const AUTHENTICATION_RETRY: Duration = Duration::from_secs(5);
 
 /// The web configuration in force.

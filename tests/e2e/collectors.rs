@@ -513,3 +513,21 @@ fn requests_are_signed_for_the_configured_region() {
     assert_eq!(region(&[], &[("AWS_PROFILE", "china")]), "cn-north-1");
     assert_eq!(region(&["--aws.profile=china"], &[]), "cn-north-1");
 }
+
+/// README.md and docs/configuration.md have these numbers.
+#[test]
+fn a_check_by_report_sends_two_requests_to_iam_and_one_per_user_in_violation() {
+    let mut account = Account::of_size(600);
+    account.users.push(User::new("two", [Key::active(50), Key::active(20)]));
+    let iam = FakeIam::start(account);
+    let exporter = serve(&iam, ["--check.interval=100ms", "--sweep.max-requests-per-second=0"]);
+    let checks = || exporter.metrics().sum("iam_key_exporter_checks_total") as usize;
+    wait_until("checks", || checks() >= 5);
+    let before = checks();
+    let each = ["GetAccountSummary", "GenerateCredentialReport", "ListAccessKeys"].map(|name| iam.calls_of(name));
+    let after = checks() + 1;
+    assert!(each.iter().all(|calls| (before..=after).contains(calls)), "{each:?} in {before} to {after} checks");
+    // Once, until AWS can have a newer report; the alias of the account once as well.
+    let once = ["GetCredentialReport", "ListAccountAliases", "ListUsers"].map(|name| iam.calls_of(name));
+    assert_eq!(once, [1, 1, 0]);
+}

@@ -1,4 +1,4 @@
-"""The supply chain, and the statements of docs/supply-chain.md and docs/security.md: each names a test that exists."""
+"""The supply chain, and the statements of docs/supply-chain.md, docs/security.md and docs/reliability.md: each names a test that exists."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def tracked():
 
 # --- the documents --------------------------------------------------------------------------------------------------
 
-PAGES = ["docs/security.md", "docs/supply-chain.md"]
+PAGES = ["docs/security.md", "docs/supply-chain.md", "docs/reliability.md"]
 # OpenSSF Scorecard 5.5, docs/checks.md.
 SCORECARD = (
     "Binary-Artifacts Branch-Protection CI-Tests CII-Best-Practices Code-Review Contributors Dangerous-Workflow Dependency-Update-Tool"
